@@ -1,0 +1,41 @@
+# Two commands for a newcomer: `make demo` and `make test`. CI runs `make check`.
+# Each makes .venv if it is not there, and works offline once it is.
+
+BIN := .venv/bin
+
+.PHONY: demo test check format lint types imports clean
+
+demo: .venv/sandbox
+	@$(BIN)/ci-identity demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2
+
+check: lint types imports test
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/dev
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+imports: .venv/dev
+	$(BIN)/lint-imports
+
+# The files .venv/sandbox and .venv/dev remember which extra is installed, for which pyproject.toml.
+.venv/sandbox .venv/dev: .venv/bin/python pyproject.toml
+	@echo "installing ci-identity[$(@F)] into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(@F)]"
+	@touch $@
+
+.venv/bin/python:
+	@python=$$(sh .ci/find-python) && echo "making .venv with $$python" && "$$python" -m venv .venv
+
+clean:
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,223 @@
+"""All HTTP that we speak ourselves: bounded, verified, without redirects, netrc or cookies.
+
+SDKs get our session where they take one, so the same rules hold for them.
+"""
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from itertools import count
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+
+from ci_identity.errors import (
+    CiIdentityError,
+    InsecureAddressError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+    SettingError,
+    TlsError,
+)
+
+MAX_BODY = 1 << 20
+"""Bytes of an answer that we read. The largest honest one, a JWT in JSON, is under 30 KiB."""
+
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 8.0
+TOTAL_TIMEOUT = 15.0
+"""Seconds. Short, because a cancelled GitHub step has 7.5 s and a token of 5 minutes is running."""
+
+TRANSIENT_STATUS = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
+"""Worth another try. 412 is Vault's answer while a token replicates (hashicorp/vault-action #332)."""
+
+T = TypeVar("T")
+
+
+def check_address(url: str, *, what: str) -> str:
+    """Return `url` if it is https, or http to this very machine.
+
+    Args:
+        url: the address.
+        what: where it comes from, for the message: a grant's key or a variable's name.
+
+    Raises:
+        InsecureAddressError: it is neither, or holds a user name or a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if host is None or parts.username is not None or parts.password is not None:
+        message = f"{what} is not the address of a server"
+        raise InsecureAddressError(
+            message, cause="it must be https://HOST[:PORT][/PATH], without user or password"
+        )
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return url
+    message = f"{what} is {parts.scheme}://{host}: a token must not be sent there"
+    raise InsecureAddressError(message)
+
+
+def is_loopback(host: str) -> bool:
+    """True if `host` is this very machine, by its literal address or the name `localhost`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How one server is reached, and which environment variables had a say in it.
+
+    Attributes:
+        ca_file: the CA bundle to verify with, or `None` for the one that comes with requests.
+        proxy: the proxy's address, or `None`.
+        variables: the names of the variables that decided the two.
+    """
+
+    ca_file: str | None = None
+    proxy: str | None = None
+    variables: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environ(
+        cls, url: str, environ: Mapping[str, str], *, ca_variables: tuple[str, ...] = ()
+    ) -> "Network":
+        """Read CA and proxy for `url` from `environ`, the provider's own CA variables first.
+
+        Raises:
+            SettingError: a CA variable names a file that is not there.
+        """
+        if is_loopback(urlsplit(url).hostname or ""):
+            proxy, variables = None, []
+        else:
+            proxy, variables = _proxy(url, environ)
+        for name in (*ca_variables, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            if ca_file := environ.get(name):
+                _check_ca_file(name, ca_file)
+                return cls(ca_file=ca_file, proxy=proxy, variables=(*variables, name))
+        return cls(proxy=proxy, variables=tuple(variables))
+
+
+def _proxy(url: str, environ: Mapping[str, str]) -> tuple[str | None, list[str]]:
+    host = (urlsplit(url).hostname or "").lower()
+    for name in ("no_proxy", "NO_PROXY"):
+        entries = [entry.strip().lower().lstrip(".") for entry in environ.get(name, "").split(",")]
+        if any(entry and (entry == "*" or f".{host}".endswith(f".{entry}")) for entry in entries):
+            return None, []
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        if proxy := environ.get(name):
+            return proxy, [name]
+    return None, []
+
+
+def _check_ca_file(name: str, path: str) -> None:
+    try:
+        with open(path, "rb"):  # noqa: PTH123  # opened only to learn whether it can be
+            return
+    except OSError as error:
+        message = f"{name} names a CA file that cannot be read: {path} ({error.strerror})"
+        raise SettingError(message) from None
+
+
+class HttpSession(requests.Session):
+    """A requests session that cannot be steered by files, cookies, redirects or endless answers."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.trust_env = False  # no ~/.netrc: requests lets it override Authorization (#3929)
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.verify = network.ca_file or True
+        if network.proxy:
+            self.proxies = {"https": network.proxy}
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send one request under our limits.
+
+        Raises:
+            ProviderUnavailableError: no answer in time.
+            TlsError: the certificate does not verify.
+            ProviderAnswerError: the answer is larger than `MAX_BODY`.
+        """
+        host = urlsplit(request.url or "").netloc
+        deadline = time.monotonic() + TOTAL_TIMEOUT
+        kwargs |= {
+            "stream": True,
+            "allow_redirects": False,
+            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
+        }
+        try:
+            response = super().send(request, **kwargs)
+            _read_body(response, host, deadline)
+        except requests.exceptions.SSLError:
+            message = f"{host}: the server's certificate could not be verified"
+            raise TlsError(message) from None
+        except requests.exceptions.RequestException as error:
+            message = f"{host}: no answer ({_short_reason(error)})"
+            raise ProviderUnavailableError(message, retry_after=0.0) from None
+        return response
+
+
+def _read_body(response: requests.Response, host: str, deadline: float) -> None:
+    body = bytearray()
+    for piece in response.iter_content(1 << 16):
+        body += piece
+        if len(body) > MAX_BODY:
+            response.close()
+            message = f"{host}: the answer is larger than {MAX_BODY} bytes"
+            raise ProviderAnswerError(message)
+        if time.monotonic() > deadline:
+            response.close()
+            message = f"{host}: the answer took longer than {TOTAL_TIMEOUT:.0f} s"
+            raise ProviderUnavailableError(message, retry_after=0.0)
+    response._content = bytes(body)  # noqa: SLF001  # the only way to hand a body read in pieces back
+
+
+def _short_reason(error: requests.exceptions.RequestException) -> str:
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy refused or is out of reach"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "timed out"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return "connection refused, reset, or the name is unknown"
+    return "the answer broke off"
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """Seconds after which the call that was answered so may succeed; `None` if it is permanent."""
+    if response.status_code not in TRANSIENT_STATUS:
+        return None
+    header = response.headers.get("Retry-After", "")
+    return float(header) if header.isdecimal() else 0.0
+
+
+def retry(call: Callable[[], T], *, budget: float, pause: Callable[[float], None]) -> T:
+    """Return `call()`, trying again with full jitter while its errors say that they may pass.
+
+    Args:
+        call: raises a `CiIdentityError`; one whose `retry_after` is `None` ends it at once.
+        budget: seconds in all, pauses included.
+        pause: sleeps that many seconds.
+    """
+    deadline = time.monotonic() + budget
+    for attempt in count():
+        try:
+            return call()
+        except CiIdentityError as error:
+            if error.retry_after is None:
+                raise
+            jitter = random.uniform(0.0, min(0.1 * 2**attempt, 2.0))  # noqa: S311  # not a secret
+            wait = max(error.retry_after, jitter)
+            if time.monotonic() + wait > deadline:
+                raise
+        pause(wait)
+    raise AssertionError  # pragma: no cover  # count() never ends

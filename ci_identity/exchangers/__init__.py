@@ -1,0 +1,1 @@
+"""exchange: a subject token for a narrow credential."""

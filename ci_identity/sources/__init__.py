@@ -1,0 +1,1 @@
+"""identify: where the job's OIDC token comes from."""
