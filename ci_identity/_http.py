@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -33,9 +33,10 @@ TOTAL_TIMEOUT = 15.0
 """Seconds. Short, because a cancelled GitHub step has 7.5 s and a token of 5 minutes is running."""
 
 TRANSIENT_STATUS = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
-"""Worth another try. 412 is Vault's answer while a token replicates (hashicorp/vault-action #332)."""
+"""Worth another try. 412 is Vault's answer while a token replicates (vault-action #332)."""
 
 T = TypeVar("T")
+_NO_VARIABLES: tuple[str, ...] = ()
 
 
 def check_address(url: str, *, what: str) -> str:
@@ -97,27 +98,28 @@ class Network:
         Raises:
             SettingError: a CA variable names a file that is not there.
         """
-        if is_loopback(urlsplit(url).hostname or ""):
-            proxy, variables = None, []
-        else:
-            proxy, variables = _proxy(url, environ)
+        parts = urlsplit(url)
+        if parts.scheme == "http":  # to this very machine, by `check_address`: nobody to ask
+            return cls()
+        is_here = is_loopback(parts.hostname or "")
+        proxy, variables = (None, _NO_VARIABLES) if is_here else _proxy(url, environ)
         for name in (*ca_variables, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
             if ca_file := environ.get(name):
                 _check_ca_file(name, ca_file)
                 return cls(ca_file=ca_file, proxy=proxy, variables=(*variables, name))
-        return cls(proxy=proxy, variables=tuple(variables))
+        return cls(proxy=proxy, variables=variables)
 
 
-def _proxy(url: str, environ: Mapping[str, str]) -> tuple[str | None, list[str]]:
+def _proxy(url: str, environ: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
     host = (urlsplit(url).hostname or "").lower()
     for name in ("no_proxy", "NO_PROXY"):
         entries = [entry.strip().lower().lstrip(".") for entry in environ.get(name, "").split(",")]
         if any(entry and (entry == "*" or f".{host}".endswith(f".{entry}")) for entry in entries):
-            return None, []
+            return None, ()
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         if proxy := environ.get(name):
-            return proxy, [name]
-    return None, []
+            return proxy, (name,)
+    return None, ()
 
 
 def _check_ca_file(name: str, path: str) -> None:
@@ -130,10 +132,15 @@ def _check_ca_file(name: str, path: str) -> None:
 
 
 class HttpSession(requests.Session):
-    """A requests session that cannot be steered by files, cookies, redirects or endless answers."""
+    """A requests session that cannot be steered by files, cookies, redirects or endless answers.
+
+    Attributes:
+        deadline: the time (`time.monotonic()`) at which its requests are broken off, if any.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
+        self.deadline: float | None = None
         self.trust_env = False  # no ~/.netrc: requests lets it override Authorization (#3929)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.verify = network.ca_file or True
@@ -141,30 +148,44 @@ class HttpSession(requests.Session):
             self.proxies = {"https": network.proxy}
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request under our limits.
+        """Send one request under our limits, and give back its answer unless it says "later".
 
         Raises:
-            ProviderUnavailableError: no answer in time.
+            ProviderUnavailableError: no answer in time, or one of `TRANSIENT_STATUS`.
             TlsError: the certificate does not verify.
-            ProviderAnswerError: the answer is larger than `MAX_BODY`.
+            ProviderAnswerError: the answer is larger than `MAX_BODY`, or sends us elsewhere.
         """
         host = urlsplit(request.url or "").netloc
-        deadline = time.monotonic() + TOTAL_TIMEOUT
+        left = TOTAL_TIMEOUT
+        if self.deadline is not None:
+            left = max(min(left, self.deadline - time.monotonic()), 0.1)
         kwargs |= {
             "stream": True,
             "allow_redirects": False,
-            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
+            "timeout": (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
         }
         try:
             response = super().send(request, **kwargs)
-            _read_body(response, host, deadline)
+            _read_body(response, host, time.monotonic() + left)
         except requests.exceptions.SSLError:
             message = f"{host}: the server's certificate could not be verified"
             raise TlsError(message) from None
         except requests.exceptions.RequestException as error:
             message = f"{host}: no answer ({_short_reason(error)})"
             raise ProviderUnavailableError(message, retry_after=0.0) from None
+        _check_status(response, host)
         return response
+
+
+def _check_status(response: requests.Response, host: str) -> None:
+    if response.status_code in TRANSIENT_STATUS:
+        header = response.headers.get("Retry-After", "")
+        wait = float(header) if header.isdecimal() else 0.0
+        message = f"{host} answered {response.status_code}"
+        raise ProviderUnavailableError(message, retry_after=wait)
+    if response.is_redirect:
+        message = f"{host} sends us to another address; a token is not carried there"
+        raise ProviderAnswerError(message, hint="use the address of the server itself")
 
 
 def _read_body(response: requests.Response, host: str, deadline: float) -> None:
@@ -177,7 +198,7 @@ def _read_body(response: requests.Response, host: str, deadline: float) -> None:
             raise ProviderAnswerError(message)
         if time.monotonic() > deadline:
             response.close()
-            message = f"{host}: the answer took longer than {TOTAL_TIMEOUT:.0f} s"
+            message = f"{host}: the answer took too long"
             raise ProviderUnavailableError(message, retry_after=0.0)
     response._content = bytes(body)  # noqa: SLF001  # the only way to hand a body read in pieces back
 
@@ -192,12 +213,43 @@ def _short_reason(error: requests.exceptions.RequestException) -> str:
     return "the answer broke off"
 
 
-def retry_after(response: requests.Response) -> float | None:
-    """Seconds after which the call that was answered so may succeed; `None` if it is permanent."""
-    if response.status_code not in TRANSIENT_STATUS:
-        return None
-    header = response.headers.get("Retry-After", "")
-    return float(header) if header.isdecimal() else 0.0
+class Answer:
+    """A JSON answer, read by path and type so that nothing unexpected travels on.
+
+    A field that is missing or of another type raises `ProviderAnswerError`, naming the field only.
+    """
+
+    def __init__(self, body: object, host: str) -> None:
+        self._body = body
+        self._host = host
+
+    def text(self, *path: str) -> str:
+        """Return the text at `path`."""
+        return self._typed(str, path)
+
+    def integer(self, *path: str) -> int:
+        """Return the whole number at `path`."""
+        return self._typed(int, path)
+
+    def mapping(self, *path: str) -> Mapping[str, object]:
+        """Return the object at `path`."""
+        return cast("Mapping[str, object]", self._typed(dict, path))
+
+    def get(self, *path: str) -> object:
+        """Return whatever is at `path`, or `None`."""
+        found = self._body
+        for name in path:
+            if not isinstance(found, dict):
+                return None
+            found = cast("dict[str, object]", found).get(name)
+        return found
+
+    def _typed(self, kind: type[T], path: tuple[str, ...]) -> T:
+        found = self.get(*path)
+        if isinstance(found, kind) and not (kind is int and isinstance(found, bool)):
+            return found
+        message = f"{self._host}: the answer has no {'.'.join(path)} of type {kind.__name__}"
+        raise ProviderAnswerError(message)
 
 
 def retry(call: Callable[[], T], *, budget: float, pause: Callable[[float], None]) -> T:

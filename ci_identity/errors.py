@@ -169,7 +169,7 @@ class TokenRequestError(IdentityError):
     """The CI's token endpoint did not give a token."""
 
     code = "identity-request"
-    cause = "the CI's token endpoint refused or was out of reach; tokens are only issued while the job runs"
+    cause = "the CI's token endpoint refused or was out of reach; it serves running jobs only"
     hint = "run the job again; if it stays, check the CI's status page and the job's permissions"
 
 
@@ -446,9 +446,17 @@ class RevocationError(CiIdentityError):
 
 
 class InterruptedRunError(CiIdentityError):
-    """A signal came before the command was started; what was issued has been revoked."""
+    """A signal came before the command was started; what was issued has been revoked.
+
+    Attributes:
+        signal: the signal's number.
+    """
 
     code = "interrupted"
     exit_code = 1
     cause = "the job was cancelled"
     hint = "nothing is left to do: what was issued was revoked or is named in the output"
+
+    def __init__(self, message: str, *, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

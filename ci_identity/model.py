@@ -1,6 +1,6 @@
 """The nouns of the product: small, frozen, and with nothing secret outside a `Secret`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -276,34 +276,6 @@ class Handle:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeRequest:
-    """What an exchanger is asked for.
-
-    Attributes:
-        grant: the grant, with its target.
-        subject_token: the job's token, already checked against the grant.
-        identity: who the job is; goes into the credential's metadata.
-        step: the step's id or label, if any.
-        ttl: how long the credential may live at most.
-        lease_id: our id of the lease, to be findable in the provider's own log.
-        record: to be called with each handle as soon as the provider has issued something, before
-            the next effect. It raises if the entry cannot be written or the job was cancelled.
-        warn: to be called with a sentence for the person who reads the log.
-        pause: sleeps that many seconds between two tries; raises if the job was cancelled.
-    """
-
-    grant: Grant
-    subject_token: SubjectToken
-    identity: JobIdentity
-    step: str | None
-    ttl: timedelta
-    lease_id: str
-    record: Callable[[Handle], None]
-    warn: Callable[[str], None]
-    pause: Callable[[float], None]
 
 
 class Outcome(StrEnum):

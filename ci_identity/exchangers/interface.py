@@ -1,11 +1,11 @@
 """What an exchanger is: a subject token in, a narrow credential out, and its end beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from ci_identity.model import Delivered, ExchangeRequest, Outcome
+from ci_identity.model import Delivered, Grant, Handle, JobIdentity, Outcome, SubjectToken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,23 +37,61 @@ class Credential(Protocol):
         ...
 
     def revoke(self, *, budget: float) -> Ending:
-        """End the credential at the provider within `budget` seconds. Never raises; may be called twice."""
+        """End it at the provider within `budget` seconds. Never raises; may be called twice."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRequest:
+    """What an exchanger is asked for.
+
+    Attributes:
+        grant: the grant, with its target.
+        subject_token: the job's token, already checked against the grant.
+        identity: who the job is; goes into the credential's metadata.
+        step: the step's id or label, if any.
+        ttl: how long the credential may live at most.
+        lease_id: our id of the lease, to be findable in the provider's own log.
+        hold: to be called with the credential before the first effect: from then on whoever asked
+            ends it, however the exchange goes.
+        record: to be called with each handle as soon as the provider has issued something, before
+            the next effect. It raises if the entry cannot be written or the job was cancelled.
+        warn: to be called with a sentence for the person who reads the log.
+        pause: sleeps that many seconds between two tries; raises if the job was cancelled.
+    """
+
+    grant: Grant
+    subject_token: SubjectToken
+    identity: JobIdentity
+    step: str | None
+    ttl: timedelta
+    lease_id: str
+    hold: Callable[[Credential], None]
+    record: Callable[[Handle], None]
+    warn: Callable[[str], None]
+    pause: Callable[[float], None]
 
 
 class Exchanger(Protocol):
     """Exchanges a subject token at one kind of provider."""
 
-    def describe(self) -> str:
-        """The target in the words of the provider's API, for the ledger: no secret, no query."""
+    @property
+    def target(self) -> str:
+        """The role or account in the words of the provider's API; for the ledger, no secret."""
         ...
 
+    @property
     def audience(self) -> str:
         """The audience that the subject token must have where the grant names none."""
         ...
 
+    @property
+    def steered_by(self) -> tuple[str, ...]:
+        """Names of the environment variables that chose an endpoint, a proxy or a CA."""
+        ...
+
     def exchange(self, request: ExchangeRequest) -> Credential:
-        """Swap the subject token for a credential; on any failure end what was already issued.
+        """Swap the subject token for a credential.
 
         Raises:
             ExchangeError: the provider refused; permanent, one call.

@@ -13,8 +13,12 @@ class Source(Protocol):
         """The source's name, as `whoami` prints it."""
         ...
 
-    def fetch(self, audience: str) -> SubjectToken | None:
+    def fetch(self, audience: str | None) -> SubjectToken | None:
         """Return the job's token for `audience`, or `None` if this is not that kind of place.
+
+        Args:
+            audience: whom the token is for; `None` for a token that is only looked at, whoever
+                it is for.
 
         Raises:
             IdentityError: it is that kind of place, but no usable token could be had; the error

@@ -1,0 +1,89 @@
+"""`ci-identity exec`: run one command with one or more grants, and revoke when it ends."""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+
+from ci_identity.cli import terminal
+from ci_identity.cli.parser import Parser, UsageError, ttl
+from ci_identity.delivery.process import hide_memory
+from ci_identity.errors import InterruptedRunError
+from ci_identity.run import run_command
+
+_EXAMPLE = """\
+  ci-identity exec --grant migrate-db -- make migrate
+  ci-identity exec --grant deploy-web --grant migrate-db --ttl 10m -- ./release.sh
+
+As the shell of a GitHub step, so that the script of this step holds the
+credential and no other step does:
+
+  shell: ci-identity exec --grant deploy-web -- bash -eo pipefail {0}
+
+Exit code: the command's own; 125 for our own failures, 126 and 127 as env has them."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; see the example."""
+    parser = Parser(
+        "exec",
+        "Run one command with one or more grants. The command and its descendants get the\n"
+        "grants' variables, their output is redacted, and everything is revoked when it ends.",
+        example=_EXAMPLE,
+    )
+    parser.usage = "%(prog)s --grant NAME [options] -- COMMAND [ARGUMENT ...]"
+    parser.add_argument(
+        "--grant", action="append", required=True, metavar="NAME", help="a grant; may be repeated"
+    )
+    parser.add_argument(
+        "--step", help="the step's id; where the CI has step ids it must be the CI's own"
+    )
+    parser.add_argument(
+        "--ttl", type=ttl, metavar="TIME", help="life of each credential, at most the grant's own"
+    )
+    parser.add_grants()
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only warnings and errors")
+    options, command = _split(words)
+    args = parser.parse_args(options)
+    if not command:
+        message = "there is no command to run"
+        raise UsageError(
+            message, hint="put it after `--`: ci-identity exec --grant NAME -- COMMAND"
+        )
+    hide_memory()
+    terminal.say_aloud(quiet=args.quiet)
+    try:
+        finished = run_command(
+            command,
+            grants=args.grant,
+            step=args.step,
+            ttl=args.ttl,
+            grants_file=args.grants,
+            environ=os.environ,
+            owns_process=True,
+        )
+    except InterruptedRunError as error:
+        terminal.print_error(error)
+        _die_by(error.signal)
+        raise
+    if finished.signal:
+        _die_by(finished.signal)
+    return finished.code
+
+
+def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    if "--" not in words:
+        return words, ()
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def _die_by(signo: int) -> None:
+    """End as the command ended, so that whoever waits for us sees the same signal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its death may be worth a core, ours is not
+    signal.signal(signo, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signo})
+    os.kill(os.getpid(), signo)

@@ -1,0 +1,63 @@
+"""`ci-identity explain`: would this grant be given to this job, and which claim says no."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ci_identity.cli.parser import Parser
+from ci_identity.cli.terminal import paint, print_json, print_table
+from ci_identity.errors import DeniedError
+from ci_identity.exchangers import exchanger_for
+from ci_identity.grants.decide import decide
+from ci_identity.model import Decision, Grant, JobIdentity
+from ci_identity.session import load_grants
+from ci_identity.sources import fetch, sources
+from ci_identity.sources.claims import identify
+
+_EXAMPLE = """\
+  ci-identity explain migrate-db
+  ci-identity explain deploy-web --step deploy --json"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the decision, claim by claim; 0 if the grant would be given, 4 if not."""
+    parser = Parser(
+        "explain",
+        "Show whether a grant would be given to this job, claim by claim: wanted and got.\n"
+        "Nothing is sent to the grant's provider, whose own trust settings decide in the end.",
+        example=_EXAMPLE,
+    )
+    parser.add_argument("grant", metavar="GRANT", help="the grant's name")
+    parser.add_argument("--step", help="the step's id, as exec would be given it")
+    parser.add_grants()
+    parser.add_json()
+    args = parser.parse_args(words)
+    grant = load_grants(args.grants, os.environ).grant(args.grant)
+    audience = grant.audience or exchanger_for(grant, os.environ).audience
+    job = identify(fetch(sources(os.environ), audience))
+    decision = decide(grant, job, step=args.step)
+    if args.json:
+        print_json(asdict(decision) | {"allowed": decision.is_allowed})
+    else:
+        _print(grant, job, decision)
+    return 0 if decision.is_allowed else DeniedError.exit_code
+
+
+def _print(grant: Grant, job: JobIdentity, decision: Decision) -> None:
+    denied = {mismatch.claim: mismatch for mismatch in decision.mismatches}
+    verdict = paint("given", "green") if decision.is_allowed else paint("denied", "red", "bold")
+    print(f"{paint(grant.name, 'bold')}: {verdict} to this job, before the provider is asked")
+    rows = [("", "claim", "wanted", "got")]
+    for claim, wanted in grant.conditions.items():
+        if claim not in denied:
+            rows.append(("yes", claim, " or ".join(map(str, wanted)), str(_got(job, claim))))
+    for mismatch in decision.mismatches:
+        rows.append(("NO", mismatch.claim, mismatch.wanted, mismatch.got or "(absent)"))
+    print_table(rows)
+    for mismatch in decision.mismatches:
+        if mismatch.remark:
+            print(f"  {mismatch.claim}: {mismatch.remark}")
+
+
+def _got(job: JobIdentity, claim: str) -> object:
+    return job.claims.get({"issuer": "iss", "subject": "sub", "audience": "aud"}.get(claim, claim))

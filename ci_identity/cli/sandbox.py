@@ -1,0 +1,75 @@
+"""`ci-identity sandbox`: a local world to try things in."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+
+from ci_identity.cli.parser import Parser, UsageError
+from ci_identity.cli.terminal import paint, print_json
+from ci_identity.sandbox.world import GRANT, World
+
+_EXAMPLE = """\
+  ci-identity sandbox                                  # then, in another terminal,
+                                                       # paste the export lines and:
+  ci-identity exec --grant migrate-db -- sh -c 'echo $DB_USER $DB_PASSWORD'
+
+  ci-identity sandbox --claim repository=mallory/shop --claim repository_id=666
+  ci-identity sandbox --ci gitlab --json"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Start the world, print the environment to use, and wait for Ctrl-C."""
+    parser = Parser(
+        "sandbox",
+        "Start an OIDC issuer and a real OpenBao on loopback, with JWT auth, one role, one\n"
+        "policy, one secret and a grant for it, and print the environment of a job there.\n"
+        "For trying and testing: it trusts its own issuer, and forgets everything at the end.",
+        example=_EXAMPLE,
+    )
+    parser.add_argument("--ci", choices=("github", "gitlab"), default="github", help="whose job")
+    parser.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a claim of the job's token; an empty value leaves it out",
+    )
+    parser.add_json()
+    args = parser.parse_args(words)
+    claims = dict(_claim(text) for text in args.claim)
+    # SIGTERM as Ctrl-C, so that the servers are stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with World() as world:
+        environ = world.environ(args.ci, claims)
+        if args.json:
+            print_json({"environ": environ, "grant": GRANT})
+        else:
+            _print(environ)
+        sys.stdout.flush()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            print("stopped; everything it made is gone", file=sys.stderr)
+    return 0
+
+
+def _claim(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        message = f"--claim {text}: this is not NAME=VALUE"
+        raise UsageError(message)
+    return name, value or None
+
+
+def _print(environ: dict[str, str]) -> None:
+    print(
+        paint("# The environment of a job in the sandbox. Nothing in it is worth anything", "dim")
+    )
+    print(paint("# outside. Paste it into another terminal; Ctrl-C here ends it all.", "dim"))
+    for name, value in environ.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(paint(f"# ci-identity explain {GRANT}", "dim"))
+    print(paint(f"# ci-identity exec --grant {GRANT} -- sh -c 'echo $DB_USER $DB_PASSWORD'", "dim"))
+    print(paint(f"# this process: {os.getpid()}", "dim"))

@@ -1,0 +1,132 @@
+"""One process tree: started with an environment of its own, kept in reach, and ended for good."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+"""linux/prctl.h."""
+
+KILL_AFTER = 2.0
+"""Seconds between SIGTERM and SIGKILL for what is left of a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """The descriptors that the child gets as its stdout and stderr."""
+
+    stdout: int
+    stderr: int
+
+
+def hide_memory() -> bool:
+    """Keep other processes of this user from reading our memory; False where that is not known.
+
+    Source: prctl(2), PR_SET_DUMPABLE; ptrace(2), access mode checking. Root can still read it.
+    """
+    return _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of descendants whose own parent ends, so that a double fork stays in reach.
+
+    For a process that is ours alone: its strays are reaped and, at the end, killed. False where
+    the system has no such thing. Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+    """
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> bool:
+    try:
+        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
+    except (OSError, AttributeError):
+        return False
+
+
+def spawn(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    streams: Streams,
+    unblocked: Sequence[signal.Signals],
+) -> int:
+    """Start `command`, found on PATH, and return its pid. It inherits stdin and our process group.
+
+    Args:
+        command: the program and its arguments.
+        environ: the whole environment of the new process.
+        streams: what it writes to.
+        unblocked: the signals that stay blocked in it, as they were before we blocked ours.
+
+    Raises:
+        OSError: it could not be started, as execve(2) says.
+    """
+    return os.posix_spawnp(
+        command[0],
+        list(command),
+        environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, streams.stdout, 1),
+            (os.POSIX_SPAWN_DUP2, streams.stderr, 2),
+        ],
+        setsigmask=unblocked,
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them; a program expects them
+    )
+
+
+def descendants(roots: Sequence[int]) -> list[int]:
+    """Return the pids of `roots` and of everything below them that is alive, nearest first."""
+    found: list[int] = []
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop(0)
+        found.append(pid)
+        waiting += children(pid)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of the living children of `pid`, of all its threads; none where unknown."""
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    except (OSError, ValueError):
+        return found
+    return [child for child in found if _is_alive(child)]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+
+
+def end_tree(find: Callable[[], list[int]]) -> None:
+    """End what `find` finds: SIGTERM, and SIGKILL for who is left after 2 s.
+
+    Args:
+        find: returns the pids of the tree as it is now: whose parent ends is found elsewhere then.
+    """
+    _signal_all(find(), signal.SIGTERM)
+    deadline = time.monotonic() + KILL_AFTER
+    while find() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed: set[int] = set()
+    while left := set(find()) - killed:  # once each: a process of root's own stays for ever
+        _signal_all(left, signal.SIGKILL)
+        killed |= left
+
+
+def _signal_all(pids: Iterable[int], signo: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signo)
+        except (ProcessLookupError, PermissionError):  # gone already, or `sudo` made it root's
+            continue

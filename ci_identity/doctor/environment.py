@@ -1,0 +1,176 @@
+"""What in this job is already a usable secret, and what lets an earlier step into this one.
+
+Nothing is sent anywhere: whether a secret still works is not tried, and the metadata services of
+clouds, which give a machine's identity to any process on it, are not asked.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ci_identity.delivery.environ import (
+    JOB_TOKENS,
+    Power,
+    find_ambient,
+    read_named_file,
+    removed,
+)
+from ci_identity.doctor.files import FILES, find_in_files
+from ci_identity.doctor.finding import Finding, Kind
+from ci_identity.doctor.shapes import (
+    has_password,
+    is_open_key,
+    recognise_format,
+    recognise_id_token,
+    recognise_token,
+)
+
+_NAMED = {
+    "SSH_AUTH_SOCK": "an SSH agent: signs in with the keys it holds",
+    "DOCKER_AUTH_CONFIG": "logins of container registries",
+    "SSHPASS": "a password for SSH",
+    "PGPASSWORD": "PostgreSQL: a password",
+    "MYSQL_PWD": "MySQL: a password",
+    "REDISCLI_AUTH": "Redis: a password",
+    "NPM_CONFIG__AUTH": "npm: a registry's login",
+    "npm_config__auth": "npm: a registry's login",
+}
+"""Variables of well-known tools whose names `_SECRET_NAME` does not tell."""
+
+_SECRET_NAME = re.compile(
+    "^TF_TOKEN_|(?:^|_)(?:(?:AUTH)?TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|PAT"
+    "|API_?KEY|(?:SECRET|PRIVATE|ACCESS)_KEY)$",
+    re.IGNORECASE,
+)
+_SETTING = re.compile(
+    r"true|false|yes|no|none|null|on|off|[\d.]*|https?://\S*|\$[\w{(].*|\{\{.*|%\w+%|<.*>|\*+",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What stands in a variable with such a name when it is a switch, an address or a placeholder."""
+
+_READ_ELSEWHERE = frozenset(re.findall(r"\$(\w+)", " ".join(known.places for known in FILES)))
+
+_HOOKS = {
+    "BASH_ENV": (".+", "bash runs the file it names before every script"),
+    "ENV": (r"[/~$].*", "sh runs the file it names when it is interactive"),
+    "PROMPT_COMMAND": (".+", "bash runs it before every prompt"),
+    "BASH_FUNC_*": (".+", "bash takes it for the command of that name"),
+    "LD_PRELOAD": (".+", "every program loads the library it names"),
+    "LD_AUDIT": (".+", "every program loads the library it names"),
+    "DYLD_INSERT_LIBRARIES": (".+", "every program loads the library it names"),
+    "PYTHONSTARTUP": (".+", "Python runs the file it names when it is interactive"),
+    "PYTHONHOME": (".+", "Python takes its library from there"),
+    "NODE_OPTIONS": (
+        r".*(?:-r\b|--require|--import|loader).*",
+        "Node.js loads the module it names",
+    ),
+    "PERL5OPT": (".+", "Perl loads the module it names"),
+    "RUBYOPT": (".*-r.*", "Ruby loads the library it names"),
+    "JAVA_TOOL_OPTIONS": (".*agent.*", "every JVM loads the agent it names"),
+    "JDK_JAVA_OPTIONS": (".*agent.*", "every JVM loads the agent it names"),
+    "_JAVA_OPTIONS": (".*agent.*", "every JVM loads the agent it names"),
+}
+"""Name, the values that count, and what they do. `exec` leaves them: steps may rely on them."""
+
+_SYSTEM_FOLDERS = frozenset({"/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"})
+_STEP_FOLDERS = ("RUNNER_TEMP", "GITHUB_WORKSPACE", "CI_PROJECT_DIR", "TMPDIR")
+
+
+def find(
+    environ: Mapping[str, str], home: Path, cwd: Path, root: Path = Path("/")
+) -> tuple[Finding, ...]:
+    """Return what is already usable in this job: in variables, in files, and ways into a step.
+
+    Args:
+        environ: the job's variables.
+        home: the user's folder.
+        cwd: the job's working directory.
+        root: where the machine's own files begin.
+    """
+    return (
+        *_find_in_variables(environ, cwd),
+        *find_in_files(environ, home=home, cwd=cwd, root=root),
+        *find_code_injection(environ, cwd),
+    )
+
+
+def _find_in_variables(environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
+    gone = frozenset(removed(environ))
+    for name, value in sorted(environ.items()):
+        found = next(filter(None, _recognise(name, value, cwd / value)), None)
+        if found is not None:
+            kind, detail = found
+            yield Finding(kind=kind, place=name, detail=detail, is_removed_by_exec=name in gone)
+
+
+def _recognise(name: str, value: str, path: Path) -> Iterator[tuple[Kind, str] | None]:
+    """Yield what the variable could be, the surest and most telling first."""
+    row = find_ambient(name)
+    is_value = has_password(value) or _SETTING.fullmatch(value.strip()) is None
+    if row is not None and row.power is Power.MINT and is_value:
+        yield Kind.MINTING, row.reason
+    if name not in JOB_TOKENS:
+        yield recognise_id_token(value)
+    if row is not None and row.power is Power.HOLD and is_value:
+        yield Kind.CREDENTIAL, row.reason
+    yield recognise_token(value, name=name)
+    if name in JOB_TOKENS and is_value:
+        yield Kind.JOB_TOKEN, "the CI's own token: what the job's permissions give"
+    yield recognise_format(value)
+    if name not in _READ_ELSEWHERE:
+        yield _recognise_file(path)
+    if is_value:
+        yield _recognise_name(name, path)
+
+
+def _recognise_file(path: Path) -> tuple[Kind, str] | None:
+    text = read_named_file(str(path))
+    found = recognise_id_token(text) or recognise_token(text)
+    if found is None and is_open_key(text):
+        found = Kind.PRIVATE_KEY, "a private key without passphrase"
+    return (found[0], f"the file it names holds: {found[1]}") if found is not None else None
+
+
+def _recognise_name(name: str, path: Path) -> tuple[Kind, str] | None:
+    if name in _NAMED:
+        return Kind.CREDENTIAL, _NAMED[name]
+    is_secret = _SECRET_NAME.search(name) is not None and not os.path.lexists(path)
+    return (Kind.CREDENTIAL, "a secret, by its name") if is_secret else None
+
+
+def find_code_injection(environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
+    """Yield what lets an earlier step run its code inside a later one, as far as variables tell.
+
+    Args:
+        environ: the job's variables.
+        cwd: the job's working directory.
+    """
+    for name, value in sorted(environ.items()):
+        hook = _HOOKS.get("BASH_FUNC_*" if name.startswith("BASH_FUNC_") else name)
+        if hook is not None and re.fullmatch(hook[0], value, re.DOTALL):
+            yield Finding(kind=Kind.CODE_INJECTION, place=name, detail=hook[1])
+    named = (Path(environ[name]) for name in _STEP_FOLDERS if environ.get(name))
+    steps = [cwd, Path("/tmp"), *named]  # noqa: S108  # nothing is made there: it is watched
+    is_first = True
+    for entry in dict.fromkeys(environ.get("PATH", os.defpath).split(os.pathsep)):
+        is_first = is_first and entry not in _SYSTEM_FOLDERS
+        if (detail := _path_risk(entry, steps if is_first else [])) is not None:
+            yield Finding(kind=Kind.CODE_INJECTION, place=f"PATH {entry}", detail=detail)
+
+
+def _path_risk(entry: str, steps: list[Path]) -> str | None:
+    """Say who else can put a command into this entry of PATH, if anybody can."""
+    folder = Path(entry)
+    if not folder.is_absolute():
+        return "commands are looked for in whatever folder the step is in"
+    if any(folder.is_relative_to(step) for step in steps if step != Path("/")):
+        return "a folder that steps write to goes before the system's"
+    try:
+        found = folder.stat()
+    except (OSError, ValueError):
+        return None
+    if found.st_mode & stat.S_IWOTH or found.st_uid not in {0, os.getuid()}:
+        return "other users can put commands there"
+    return None

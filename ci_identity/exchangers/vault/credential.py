@@ -1,0 +1,84 @@
+"""What was issued at Vault for one step, and its end."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+from ci_identity._http import retry
+from ci_identity.errors import CiIdentityError, ProviderUnavailableError
+from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.vault.client import Refused, VaultClient
+from ci_identity.exchangers.vault.rights import REVOKE_LEASE
+from ci_identity.model import Delivered, Outcome
+
+
+class VaultCredential:
+    """What was issued for one step: tokens and leases, the values read, and their end."""
+
+    def __init__(self) -> None:
+        self.variables: Mapping[str, Delivered] = {}
+        self.expires_at = datetime.now(UTC)
+        self.leases: list[str] = []
+        self.login: VaultClient | None = None
+        self.login_in_namespace: VaultClient | None = None
+        self.step: VaultClient | None = None
+        self._ending: Ending | None = None
+
+    def hold_login(self, login: VaultClient, in_namespace: VaultClient) -> None:
+        """Keep the login token, and with it the duty to end it.
+
+        Args:
+            login: a client with the login token, in the namespace of the login.
+            in_namespace: the same in the namespace of the secrets.
+        """
+        self.login = login
+        self.login_in_namespace = self.step = in_namespace
+
+    def revoke(self, *, budget: float) -> Ending:
+        """End every lease (synchronously), then the login token, which takes its child along."""
+        if self._ending is None:
+            self._ending = self._revoke(time.monotonic() + budget)
+        return self._ending
+
+    def _revoke(self, deadline: float) -> Ending:
+        login, in_namespace = self.login, self.login_in_namespace
+        if login is None or in_namespace is None:
+            return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
+
+        login.deadline = in_namespace.deadline = deadline
+        problems = [
+            *(
+                _end(f"lease {lease}", partial(_revoke_lease, in_namespace, lease), deadline)
+                for lease in self.leases
+            ),
+            _end("login token", partial(_revoke_token, login), deadline),
+        ]
+        failed = [problem for problem in problems if problem]
+        if not failed:
+            return Ending(outcome=Outcome.REVOKED)
+        if datetime.now(UTC) >= self.expires_at:
+            return Ending(outcome=Outcome.EXPIRES, reason="expired", detail="it had ended already")
+        return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
+
+
+def _revoke_lease(client: VaultClient, lease: str) -> None:
+    client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True})  # without sync it is only queued
+
+
+def _revoke_token(client: VaultClient) -> None:
+    client.call(client.hvac.auth.token.revoke_self)
+
+
+def _end(what: str, revoke: Callable[[], object], deadline: float) -> str | None:
+    """End `what` by `revoke` before `deadline`; return why it could not be ended, or `None`."""
+    budget = max(deadline - time.monotonic(), 0.0)
+    try:
+        retry(revoke, budget=budget, pause=time.sleep)
+    except Refused:
+        return f"{what}: the server refused to revoke it"
+    except ProviderUnavailableError as error:
+        return f"{what}: {error}"
+    except CiIdentityError as error:
+        return f"{what}: {error.code}"
+    return None

@@ -1,0 +1,83 @@
+"""Which rights a grant needs at Vault, which are missing, and which are too many. Pure.
+
+Reading is not enumerating: a step that may read one path should not be able to list its
+neighbours, nor to read them through a wildcard.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from posixpath import dirname
+
+CREATE = "auth/token/create"
+REVOKE_SELF = "auth/token/revoke-self"
+REVOKE_LEASE = "sys/leases/revoke"
+
+Capabilities = Mapping[str, Sequence[str]]
+"""Path to capabilities, as `sys/capabilities-self` answers."""
+
+_HARMLESS = frozenset({"read", "deny"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The paths to ask about, for one path that the grant reads.
+
+    Attributes:
+        path: the path itself.
+        sibling: a path beside it that nobody has: whoever may read it may read every neighbour.
+        folders: the folders in which `list` would show the path's neighbours.
+    """
+
+    path: str
+    sibling: str
+    folders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: str, nonce: str) -> "Probe":
+        """Return the probe for `path`; `nonce` makes the sibling's name one that nobody has."""
+        folder = dirname(path)
+        # KV version 2 reads at MOUNT/data/PATH and lists at MOUNT/metadata/FOLDER.
+        listed = {f"{folder}/", f"{folder}/".replace("/data/", "/metadata/", 1)}
+        return cls(path=path, sibling=f"{folder}/{nonce}", folders=tuple(sorted(listed)))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path to ask about."""
+        return (self.path, self.sibling, *self.folders)
+
+
+def needed(*, has_child: bool) -> tuple[str, ...]:
+    """Return the paths that the login token must be able to update."""
+    return (CREATE, REVOKE_SELF) if has_child else (REVOKE_SELF,)
+
+
+def missing(capabilities: Capabilities, *, update: Iterable[str], read: Iterable[str]) -> str:
+    """Return the policy text to add so that every path is covered; empty if none is missing."""
+    wanted = [(path, "update") for path in update] + [(path, "read") for path in read]
+    return "\n".join(
+        policy_text(path, capability)
+        for path, capability in wanted
+        if not {capability, "root"} & set(capabilities.get(path, ()))
+    )
+
+
+def policy_text(path: str, capability: str) -> str:
+    """Return the line of a policy that gives `capability` on `path`."""
+    return f'path "{path}" {{ capabilities = ["{capability}"] }}'
+
+
+def excess(capabilities: Capabilities, probe: Probe) -> tuple[str, ...]:
+    """Return a sentence for each right around `probe.path` that the grant does not need."""
+    found: list[str] = []
+    extra = sorted(set(capabilities.get(probe.path, ())) - _HARMLESS)
+    if extra:
+        found.append(f"has {', '.join(extra)} on {probe.path}; reading it needs read only")
+    if {"read", "root"} & set(capabilities.get(probe.sibling, ())):
+        folder = dirname(probe.path)
+        found.append(f"a wildcard covers {probe.path}: everything in {folder}/ can be read")
+    found += [
+        f"may list {folder}: reading is not enumerating"
+        for folder in probe.folders
+        if {"list", "root"} & set(capabilities.get(folder, ()))
+    ]
+    return tuple(found)

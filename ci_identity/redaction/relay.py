@@ -1,0 +1,94 @@
+"""Carries the child's output to ours through a redactor, and never keeps the rest waiting."""
+
+import fcntl
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ci_identity.redaction.stream import Redactor
+
+_CHUNK = 1 << 16
+_PIPE = 1 << 20
+"""Bytes. Larger pipes are worth as much as the choice of engine (docs/redaction.md)."""
+
+_TICK = 0.1
+"""Seconds between two looks at whether to stop, where nothing comes or goes."""
+
+
+class Relay:
+    """A thread that reads a pipe, redacts, and writes. The child's end is `child_end`.
+
+    It is a thread of its own because our stdout may block for as long as its reader likes, and
+    signals and revocation must not wait for that.
+    """
+
+    def __init__(self, redactor: Redactor, sink: int, *, done: Callable[[], None]) -> None:
+        self._redactor = redactor
+        self._sink = sink
+        self._done = done
+        self._source, self.child_end = os.pipe()
+        self._stop = threading.Event()
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"relay-{sink}", daemon=True)
+        for pipe in (self._source, sink):
+            with suppress(OSError):  # not a pipe, or over this user's limit: slower, that is all
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+
+    def start(self) -> None:
+        """Begin; the child has its end by now, so ours is closed."""
+        os.close(self.child_end)
+        self._thread.start()
+
+    def abort(self) -> None:
+        """Close both ends without having begun."""
+        os.close(self.child_end)
+        os.close(self._source)
+
+    @property
+    def is_running(self) -> bool:
+        """True until every writer has closed its end, or our reader has gone."""
+        return self._thread.is_alive()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last byte."""
+        return time.monotonic() - self._last
+
+    def stop(self, timeout: float) -> None:
+        """Write out what was read, and end within `timeout` seconds if our reader lets us."""
+        self._stop.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            with suppress(BrokenPipeError):
+                self._copy()
+        finally:
+            os.close(self._source)  # whoever still writes learns it by SIGPIPE
+            self._done()
+
+    def _copy(self) -> None:
+        poll = select.poll()
+        poll.register(self._source, select.POLLIN)
+        while not self._stop.is_set():
+            if not poll.poll(_TICK * 1000):
+                continue
+            data = os.read(self._source, _CHUNK)
+            if not data:
+                break
+            self._last = time.monotonic()
+            self._write(self._redactor.feed(data))
+        self._write(self._redactor.finish())
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._sink, view) :]
+            except BlockingIOError:  # inherited as non-blocking: ours to wait, not to change
+                poll = select.poll()
+                poll.register(self._sink, select.POLLOUT)
+                poll.poll(_TICK * 1000)

@@ -1,0 +1,137 @@
+"""What a person sees of raw output: without escape sequences, without the ends of lines."""
+
+import re
+from bisect import bisect_right
+from functools import cached_property
+from typing import Protocol
+
+# ECMA-48: CSI, then strings (OSC, DCS, SOS, PM, APC), then everything of two or three bytes.
+_STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
+_ESCAPE = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~])|" + _STRING + rb"|\x1b[0-~]"
+_UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
+
+ESCAPE = re.compile(_ESCAPE)
+STRING = re.compile(_STRING)
+_ESCAPE_SPLIT = re.compile(b"(" + _ESCAPE + b")")
+_INVISIBLE = re.compile(b"(?:" + _ESCAPE + rb"|[\r\n])+")
+_UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
+_LONGEST_ESCAPE = 520
+
+
+class View(Protocol):
+    """Raw output, and what of it is matched against the needles.
+
+    Attributes:
+        raw: the bytes as they came.
+        text: the bytes that are matched.
+        end: where in `raw` the part ends that can be read already.
+        has_strings: whether an escape sequence carries text of its own, such as a link.
+    """
+
+    raw: bytes
+    text: bytes
+    end: int
+    has_strings: bool
+
+    def __init__(self, raw: bytes) -> None: ...
+
+    @staticmethod
+    def needle(needle: bytes) -> bytes:
+        """Return `needle` as it would stand in `text`."""
+        ...
+
+    def offset(self, index: int) -> int:
+        """Return where in `raw` the byte `text[index]` stands."""
+        ...
+
+    def line_end(self, start: int) -> int:
+        """Return where the last line end of `raw` from `start` on ends, or else `start`."""
+        ...
+
+    def kept(self, start: int, end: int) -> bytes:
+        """Return what stays of a masked `raw[start:end]`: escape sequences, so colours balance."""
+        ...
+
+
+class PlainView:
+    """Mode `fast`: the bytes and nothing else."""
+
+    has_strings = False
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = self.text = raw
+        self.end = len(raw)
+
+    @staticmethod
+    def needle(needle: bytes) -> bytes:
+        """Return `needle` itself."""
+        return needle
+
+    def offset(self, index: int) -> int:
+        """Return `index` itself."""
+        return index
+
+    def line_end(self, start: int) -> int:
+        """Return `start`: what is held here cannot go on behind a line end."""
+        return start
+
+    def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the protocol's signature
+        """Return nothing."""
+        return b""
+
+
+class TerminalView:
+    """Mode `default`: colours, cursor moves, titles and line wraps do not hide a secret."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.end = _readable(raw)
+        pieces = _ESCAPE_SPLIT.split(raw[: self.end])
+        self.text = _joined_lines(b"".join(pieces[::2]))
+        self.has_strings = b"\x07" in raw or b"\x1b\\" in raw
+        last = pieces[-1]
+        self._unbroken = len(last) - 1 - max(last.rfind(b"\n"), last.rfind(b"\r"))
+
+    @staticmethod
+    def needle(needle: bytes) -> bytes:
+        """Return `needle` without line ends and escape sequences."""
+        return _joined_lines(ESCAPE.sub(b"", needle))
+
+    def offset(self, index: int) -> int:
+        """Return where in `raw` the byte `text[index]` stands."""
+        behind = len(self.text) - index
+        if behind <= self._unbroken:
+            return self.end - behind
+        indexes, offsets = self._runs
+        run = bisect_right(indexes, index) - 1
+        return offsets[run] + index - indexes[run]
+
+    @cached_property
+    def _runs(self) -> tuple[list[int], list[int]]:
+        """Where each visible run starts, in `text` and in `raw`."""
+        indexes, offsets, hidden = [0], [0], 0
+        for gap in _INVISIBLE.finditer(self.raw, 0, self.end):
+            indexes.append(gap.start() - hidden)
+            offsets.append(gap.end())
+            hidden += gap.end() - gap.start()
+        return indexes, offsets
+
+    def line_end(self, start: int) -> int:
+        """Return where the last line end of `raw` from `start` on ends, or else `start`."""
+        found = max(self.raw.rfind(b"\n", start, self.end), self.raw.rfind(b"\r", start, self.end))
+        return max(found + 1, start)
+
+    def kept(self, start: int, end: int) -> bytes:
+        """Return the escape sequences of the masked `raw[start:end]`."""
+        return b"".join(ESCAPE.findall(self.raw, start, end))
+
+
+def _joined_lines(text: bytes) -> bytes:
+    return text.replace(b"\n", b"").replace(b"\r", b"")
+
+
+def _readable(raw: bytes) -> int:
+    """Return where an escape sequence starts that `raw` breaks off in, or else its length."""
+    last = max(0, len(raw) - _LONGEST_ESCAPE)
+    unfinished = _UNFINISHED_ESCAPE.search(raw, last) if raw.find(b"\x1b", last) >= 0 else None
+    return unfinished.start() if unfinished else len(raw)

@@ -1,0 +1,398 @@
+"""One grant from request to revocation. This module alone knows the order; read it first.
+
+identify -> decide -> record the intent -> exchange -> record what was issued -> arm the mask
+-> record the delivery -> (the step runs) -> revoke -> record how it ended
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ci_identity.delivery.environ import Environment, clean, private_files
+from ci_identity.errors import (
+    CiIdentityError,
+    ConfigurationError,
+    DeliveryError,
+    DeniedError,
+    LedgerError,
+    ShortSecretError,
+    TokenLifeError,
+)
+from ci_identity.exchangers import exchanger_for
+from ci_identity.exchangers.interface import Credential, Exchanger, ExchangeRequest
+from ci_identity.grants.decide import decide
+from ci_identity.grants.load import GrantsFile, find, load
+from ci_identity.ledger.entry import Entry, Event
+from ci_identity.ledger.writer import Ledger
+from ci_identity.model import Decision, Delivered, Grant, Handle, JobIdentity, Lease, Outcome
+from ci_identity.redaction.mask import mask_in_log
+from ci_identity.redaction.needles import MIN_SECRET, encode
+from ci_identity.revocation import BUDGET, Revocation, end
+from ci_identity.secret import Secret
+from ci_identity.settings import Settings, private_directory
+from ci_identity.sources import fetch, sources
+from ci_identity.sources.claims import identify
+from ci_identity.sources.interface import Source
+
+if TYPE_CHECKING:
+    import hvac
+
+_log = logging.getLogger("ci_identity")
+
+
+def session(
+    grant: str | Grant,
+    *,
+    step: str | None = None,
+    ttl: timedelta | None = None,
+    grants_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> "Session":
+    """Return a session for one grant; enter it to open it, leave it to revoke.
+
+    Args:
+        grant: the name of a grant in the grants file, or a grant of your own making.
+        step: the step's id, or a label where the CI has none.
+        ttl: the life of the credential, at most the grant's own.
+        grants_file: the grants file, if it is not where it is looked for.
+        environ: the job's variables; by default those of this process.
+
+    Raises:
+        ConfigurationError: the grants file, the name or the ttl cannot be used.
+    """
+    variables = os.environ if environ is None else environ
+    if isinstance(grant, str):
+        grant = load_grants(grants_file, variables).grant(grant)
+    return Session(grant, variables, step=step, ttl=ttl)
+
+
+def load_grants(grants_file: Path | None, environ: Mapping[str, str]) -> GrantsFile:
+    """Load the grants file that `grants_file`, `environ` or the working folder names."""
+    return load(find(grants_file, Settings.from_environ(environ).grants, Path.cwd()))
+
+
+class Session:
+    """One grant, opened for one step. A context manager: leaving it revokes, whatever happened.
+
+    Args:
+        grant: the grant to open.
+        environ: the job's variables.
+        step: the step's id; it must be the CI's own where the CI has one, else it is a label.
+        ttl: the life of the credential, at most the grant's.
+        candidates: where to look for the job's token; by default every source there is.
+        exchanger: who swaps the token; by default the one for the grant's target.
+        pause: sleeps that many seconds between two tries, and raises if the job was cancelled.
+
+    Attributes:
+        identity: who the job is; after opening.
+        lease: what was issued, and until when; after opening.
+        revocation: how it ended; after closing.
+
+    Raises, on entering:
+        IdentityError, DeniedError, ExchangeError, ProviderUnavailableError, DeliveryError,
+        LedgerError: in the order of the steps above. Whatever had been issued by then is revoked.
+    """
+
+    def __init__(  # noqa: PLR0913  # all but two are keyword-only and have a default
+        self,
+        grant: Grant,
+        environ: Mapping[str, str],
+        *,
+        step: str | None = None,
+        ttl: timedelta | None = None,
+        candidates: Sequence[Source] | None = None,
+        exchanger: Exchanger | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if ttl and ttl > grant.ttl:
+            message = f"the grant {grant.name} allows a ttl of {grant.ttl} at most"
+            raise ConfigurationError(message, hint="ask for less, or have the grant changed")
+        settings = Settings.from_environ(environ)
+        self.grant = grant
+        self.identity: JobIdentity | None = None
+        self.revocation: Revocation | None = None
+        self._environ = environ
+        self._step = step
+        self._ttl = ttl or grant.ttl
+        self._candidates = sources(environ) if candidates is None else candidates
+        self._exchanger = exchanger or exchanger_for(grant, environ)
+        self._pause = pause
+        self._ledger = Ledger(settings.ledger)
+        self._state_dir = settings.state_dir
+        self._lease_id = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        self._credential: Credential | None = None
+        self._handles: list[Handle] = []
+        self.head = ""
+
+    def __repr__(self) -> str:
+        return f"Session({self.grant.name}, lease={self._lease_id})"
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        revocation = self.close()
+        if error is None:
+            revocation.check()
+
+    # ── the order ────────────────────────────────────────────────────────────────────────────
+
+    def open(self) -> None:
+        """Go from the job's token to a credential that may be used. See the class for errors."""
+        audience = self.grant.audience or self._exchanger.audience
+        token = fetch(self._candidates, audience)
+        self.identity = identify(token)
+        decision = decide(self.grant, self.identity, step=self._step)
+        if not decision.is_allowed:
+            self._record(Event.DENIED, reason=DeniedError.code)
+            raise _denied(decision)
+        self._record(Event.REQUESTED, expires_at=datetime.now(UTC) + self._ttl)
+        asked_at = datetime.now(UTC)
+        try:
+            credential = self._exchanger.exchange(
+                ExchangeRequest(
+                    grant=self.grant,
+                    subject_token=token,
+                    identity=self.identity,
+                    step=self._effective_step,
+                    ttl=self._ttl,
+                    lease_id=self._lease_id,
+                    hold=self._hold,
+                    record=self._record_issued,
+                    warn=_log.warning,
+                    pause=self._pause,
+                )
+            )
+            self._hold(credential)
+            self._check_life(credential, asked_at)
+            _check_values(credential.variables)
+            mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
+            self._make_private_folder()
+            self._record(Event.DELIVERED, expires_at=credential.expires_at)
+            self._announce()
+            self._pause(0.0)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def close(self, *, budget: float = BUDGET) -> Revocation:
+        """End the lease at the provider within `budget` seconds, record how, and say it.
+
+        May be called twice, and from another thread; what the first call found is kept.
+        """
+        if self.revocation is None:
+            self.revocation = self._end(budget, reason=None)
+        return self.revocation
+
+    # ── what the step gets ───────────────────────────────────────────────────────────────────
+
+    @property
+    def lease(self) -> Lease:
+        """What was issued: our id of it, the target, and when it ends by itself."""
+        return self._lease or Lease(
+            id=self._lease_id,
+            grant=self.grant.name,
+            target=self._exchanger.target,
+            expires_at=datetime.now(UTC) + self._ttl,
+        )
+
+    @property
+    def variables(self) -> Mapping[str, Delivered]:
+        """The variables that the grant gives, by name; empty before opening and after closing."""
+        return self._credential.variables if self._credential and not self.revocation else {}
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The values that must not be seen in a log: what the grant gives, unless it is public."""
+        return tuple(given.value for given in self.variables.values() if not given.is_public)
+
+    @property
+    def environ(self) -> Environment:
+        """The whole environment for a child process: the job's without what could mint or hold
+        another credential, and with what the grant gives.
+
+        Give it to `subprocess` as `env`. It shows no values, and cannot be copied or pickled.
+        """  # noqa: D205  # one sentence over two lines
+        given = {name: delivered.value.reveal() for name, delivered in self.variables.items()}
+        return Environment(clean(self._environ, private=self.private_folder) | given)
+
+    @property
+    def private_folder(self) -> Path:
+        """The folder, for this user only, that the clouds' own tools are pointed to."""
+        return self._state_dir.absolute() / self._lease_id
+
+    @property
+    def steered_by(self) -> tuple[str, ...]:
+        """Names of the environment variables that chose an endpoint, a proxy or a CA."""
+        return self._exchanger.steered_by
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the lease ended; `None` while it lives."""
+        return self.revocation.outcome if self.revocation else None
+
+    def hvac(self) -> "hvac.Client":
+        """Return an `hvac.Client` with the step's token; closing the session ends it.
+
+        Raises:
+            ConfigurationError: the grant is not for Vault or OpenBao, or the session is not open.
+        """
+        from ci_identity.exchangers.vault import VaultCredential  # noqa: PLC0415  # on demand
+
+        credential = self._credential
+        if not isinstance(credential, VaultCredential) or credential.step is None:
+            message = f"the session for {self.grant.name} has no open Vault token"
+            raise ConfigurationError(message, hint="use a vault grant, inside the with block")
+        return credential.step.hvac
+
+    # ── the parts ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _effective_step(self) -> str | None:
+        return (self.identity.step if self.identity else None) or self._step
+
+    def _hold(self, credential: Credential) -> None:
+        self._credential = credential
+
+    def _record_issued(self, handle: Handle) -> None:
+        self._handles.append(handle)
+        self._record(
+            Event.ISSUED,
+            expires_at=handle.expires_at,
+            handle=str(handle),
+            fingerprint=handle.fingerprint,
+        )
+        self._pause(0.0)
+
+    def _check_life(self, credential: Credential, asked_at: datetime) -> None:
+        if credential.expires_at > asked_at + self._ttl + timedelta(minutes=1):  # clocks differ
+            message = f"{self.grant.name}: the credential lives longer than was asked"
+            raise TokenLifeError(message)
+        self._lease = Lease(
+            id=self._lease_id,
+            grant=self.grant.name,
+            target=self._exchanger.target,
+            expires_at=credential.expires_at,
+        )
+
+    def _announce(self) -> None:
+        job, until = self.identity, f"{self.lease.expires_at:%H:%M:%S} UTC"
+        who = f"{job.repository or job.subject}, run {job.run}, job {job.job}" if job else ""
+        _log.info("%s: for %s", self.grant.name, who)
+        _log.info(
+            "%s: from %s, not renewed, ends by itself at %s",
+            self.grant.name,
+            self.lease.target,
+            until,
+        )
+        if self.steered_by:
+            _log.info("%s: steered by %s", self.grant.name, ", ".join(self.steered_by))
+        given = [f"{name} (public)" if v.is_public else name for name, v in self.variables.items()]
+        _log.info(
+            "%s: gives one process tree %s", self.grant.name, ", ".join(given) or "no variables"
+        )
+
+    def _make_private_folder(self) -> None:
+        private_directory(self._state_dir)
+        private_files(self.private_folder)
+
+    def _abandon(self, error: BaseException) -> None:
+        """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""
+        reason = error.code if isinstance(error, CiIdentityError) else "internal"
+        if self._handles:
+            self.revocation = self._end(BUDGET, reason=reason)
+        else:
+            with suppress(LedgerError):  # the error that is on its way matters more
+                self._record(Event.FAILED, reason=reason)
+
+    def _end(self, budget: float, *, reason: str | None) -> Revocation:
+        lease = self.lease
+        handles = tuple(str(handle) for handle in self._handles)
+        revocation = end(self._credential, lease, handles, budget=budget)
+        shutil.rmtree(self.private_folder, ignore_errors=True)
+        say = _log.error if revocation.outcome is Outcome.FAILED else _log.info
+        say(revocation.sentence())
+        try:
+            self._record(
+                Event(revocation.outcome),
+                expires_at=lease.expires_at,
+                outcome=revocation.outcome,
+                reason=revocation.reason or reason,
+                handle=handles[0] if handles else None,
+            )
+        except LedgerError as error:  # it has ended all the same; what is missing is the record
+            _log.error("%s: its end could not be recorded: %s", self.grant.name, error)
+        return revocation
+
+    def _record(
+        self,
+        event: Event,
+        *,
+        expires_at: datetime | None = None,
+        handle: str | None = None,
+        fingerprint: str | None = None,
+        outcome: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        identity = self.identity
+        said = (
+            {
+                "issuer": identity.issuer,
+                "subject": identity.subject,
+                "repository": identity.repository,
+                "run": identity.run,
+                "job": identity.job,
+            }
+            if identity
+            else {}
+        )
+        entry = Entry(
+            event=event,
+            lease=self._lease_id,
+            grant=self.grant.name,
+            step=self._effective_step,
+            target=self._exchanger.target,
+            expires_at=expires_at,
+            identity=said,
+            handle=handle,
+            fingerprint=fingerprint,
+            outcome=outcome,
+            reason=reason,
+            steered_by=self._exchanger.steered_by,
+        )
+        self.head = self._ledger.append(entry).hash
+
+
+def _check_values(variables: Mapping[str, Delivered]) -> None:
+    for name, given in variables.items():
+        text = given.value.reveal()
+        if "\0" in text:
+            message = f"{name}: the value has a NUL byte, which no environment variable can hold"
+            raise DeliveryError(message, hint="store it as base64, and decode it in the step")
+        if not given.is_public and len(encode(text).strip()) < MIN_SECRET:
+            message = f"{name}: the value is shorter than {MIN_SECRET} bytes"
+            raise ShortSecretError(message)
+
+
+def _denied(decision: Decision) -> DeniedError:
+    reasons = "; ".join(
+        f"{mismatch.claim} is {mismatch.got or 'absent'}, wanted {mismatch.wanted}"
+        + (f" ({mismatch.remark})" if mismatch.remark else "")
+        for mismatch in decision.mismatches
+    )
+    return DeniedError(f"the grant {decision.grant} is not for this job: {reasons}")

@@ -1,0 +1,62 @@
+"""What every test may ask for: one local world a test process, and a real PostgreSQL.
+
+Servers live as long as the test process (one set per xdist worker) and are shared: give what you
+make in them names of your own, or a namespace (`openbao_namespace`).
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from ci_identity.sandbox.issuer import Issuer
+from ci_identity.sandbox.openbao import OpenBao
+from ci_identity.sandbox.world import World
+from tests.postgres import PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """The world of `ci-identity sandbox`: an issuer, a real OpenBao that trusts it, one grant.
+
+    `world.environ()` is a new GitHub-shaped job that the grant `migrate-db` is for,
+    `world.environ("gitlab")` a GitLab-shaped one, `world.environ(claims={"repository":
+    "mallory/shop", "repository_id": "666"})` one that it is not for.
+    """
+    with World() as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def issuer(world: World) -> Issuer:
+    """The world's OIDC issuer: `github_token(audience, **claims)`, `gitlab_token`, `sign`, ..."""
+    return world.issuer
+
+
+@pytest.fixture(scope="session")
+def openbao(world: World) -> OpenBao:
+    """The world's OpenBao: `client()` (hvac, root), and `audit()`, its own record of everything."""
+    return world.openbao
+
+
+@pytest.fixture
+def openbao_namespace(openbao: OpenBao) -> Iterator[str]:
+    """The name of an empty namespace of the test's own: `openbao.client(namespace=...)`."""
+    name = f"test-{secrets.token_hex(4)}"
+    openbao.client().sys.create_namespace(name)
+    yield name
+    openbao.client().sys.delete_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def postgres(openbao: OpenBao) -> Iterator[PostgreSQL]:
+    """A real PostgreSQL, with OpenBao's `database/creds/shop` making logins in it.
+
+    `postgres.admits(username, password)` tells whether a login works right now. Skips where
+    PostgreSQL is not installed. For a namespace: `postgres.mount(openbao.client(namespace=...))`.
+    """
+    if not PostgreSQL.is_installed():
+        pytest.skip("PostgreSQL's initdb and postgres are not installed")
+    with PostgreSQL() as server:
+        server.mount(openbao.client())
+        yield server

@@ -1,0 +1,156 @@
+"""The forms in which a secret is hunted are the forms that real tools print."""
+
+import base64
+import json
+import shlex
+import shutil
+import subprocess
+import urllib.parse
+from html import escape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_identity.redaction.needles import MIN_FORM, mask_lines, spellings
+
+TOKEN = b"ghs_Zk3Qw8LxV2mN7pR4tY6uB9cD1eF5gH0jKaSd"
+HARD = "p@ss'w\"ord\\$1 <b>&/c=?%d~`!{x}[y]|;*#^,+é€"
+KEY = (
+    "-----BEGIN PRIVATE KEY-----\n"
+    "ftlMKTPBE/9OYKOv97L9JKDTCnoWlcNyUKZejZfif4m9ntZoeQND48Clmv+/LbVn\n"
+    "h6aEnCah4qoAkcl8RLhLt8VHumDJ2mkhf2nsMi==\n"
+    "-----END PRIVATE KEY-----"
+)
+
+
+def printed(*command: str) -> str:
+    """What a real tool prints for `HARD`."""
+    return subprocess.run([*command, HARD], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        json.dumps(HARD),
+        json.dumps(HARD, ensure_ascii=False),
+        json.dumps(json.dumps(HARD)),
+        json.dumps(HARD).replace("/", "\\/"),
+        json.dumps(HARD).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        urllib.parse.quote(HARD),
+        urllib.parse.quote(HARD, safe=""),
+        urllib.parse.quote(HARD, safe="!*'()"),
+        urllib.parse.quote_plus(HARD),
+        urllib.parse.quote_plus(HARD).replace("%C3%A9", "%c3%a9"),
+        shlex.quote(HARD),
+        repr(HARD),
+        repr([HARD]),
+        repr(HARD.encode()),
+        escape(HARD),
+        escape(HARD, quote=False),
+        escape(HARD).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+        HARD.encode().hex(),
+        HARD.encode().hex().upper(),
+        HARD.encode().hex(" "),
+        HARD.replace("$", "$$"),
+    ],
+    ids=range(21),
+)
+def test_a_form_is_hunted(form: str) -> None:
+    """Whatever a library makes of the secret holds one of the spellings, up to its own quotes."""
+    if "%c3" in form:
+        form = form.lower()
+        hunted = [spelling.lower() for spelling in spellings(HARD.encode())]
+    else:
+        hunted = list(spellings(HARD.encode()))
+    assert any(len(s) >= len(form.encode()) - 6 for s in hunted if s in form.encode())
+
+
+def test_what_bash_prints_is_hunted() -> None:
+    """`printf %q` of a real bash, and its trace under `set -x`."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    for text in (HARD.rstrip("é€"), f"one\x1b\t{HARD[:9]}\x01\n'two'"):
+        for script in ("printf '<%q>' \"$1\"", 'set -x; : "<$1>"'):
+            done = subprocess.run([bash, "-c", script, "-", text], capture_output=True, check=True)
+            assert any(s in done.stdout + done.stderr for s in spellings(text.encode()))
+
+
+@given(
+    before=st.binary(max_size=7),
+    secret=st.binary(min_size=9, max_size=80),
+    after=st.binary(max_size=7),
+)
+def test_base64_of_the_secret_inside_other_bytes_is_hunted(
+    before: bytes, secret: bytes, after: bytes
+) -> None:
+    """At any alignment all but one character at either end of the secret's base64 is covered."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = encode(before + secret + after)
+        assert any(
+            spelling in whole and 6 * len(spelling) > 8 * len(secret) - 12
+            for spelling in spellings(secret)
+        )
+
+
+def test_each_form_is_listed_once_and_none_is_short() -> None:
+    """Forms that coincide collapse, and the raw secret comes first."""
+    found = spellings(TOKEN)
+    assert found[0] == TOKEN
+    assert len(set(found)) == len(found) < 20
+    assert all(len(form) >= MIN_FORM for form in spellings(b"abc123")[1:])
+
+
+def test_a_key_is_hunted_line_by_line_but_its_armour_is_not() -> None:
+    """LF, CRLF, joined by spaces, and every line of its own, for a PEM key."""
+    found = spellings(KEY.encode())
+    lines = KEY.encode().split(b"\n")
+    assert {b"\r\n".join(lines), b" ".join(lines), *lines[1:-1]} <= set(found)
+    assert not {lines[0], lines[-1]} & set(found)
+
+
+def test_the_strings_of_a_json_document_are_hunted() -> None:
+    """A key inside a service account file is found when a tool prints the key alone."""
+    document = json.dumps({"type": "x", "auth": {"keys": [KEY, "hunter2-hunter2"]}}, indent=1)
+    found = spellings(document.encode())
+    assert {KEY.encode(), b"hunter2-hunter2", KEY.encode().split(b"\n")[1]} <= set(found)
+    assert b"{" not in found
+    assert b"x" not in found
+
+
+@given(st.binary(min_size=6, max_size=60))
+def test_any_bytes_can_be_spelled(secret: bytes) -> None:
+    """No value of a secret breaks the making of its forms."""
+    assert secret in spellings(secret)
+
+
+def test_mask_lines_of_a_token() -> None:
+    """The token itself and the forms that GitHub's runner does not derive: hex and bare base64."""
+    found = mask_lines(TOKEN.decode() + "\n")
+    assert found[0] == TOKEN.decode()
+    assert {TOKEN.hex(), base64.b64encode(TOKEN).decode().rstrip("=")} <= set(found)
+    assert base64.urlsafe_b64encode(b"?>" * 9).decode().rstrip("=") in mask_lines("?>" * 9)
+
+
+def test_mask_lines_of_a_key() -> None:
+    """One string for each line that is worth masking, however short, and never a line end."""
+    found = mask_lines(f"{KEY}\nab==")
+    assert {*KEY.split("\n")[1:3]} <= set(found)
+    assert not {"", *KEY.split("\n")[::3]} & set(found)
+    assert not any("\n" in line or "\r" in line for line in found)
+    assert "abc" in mask_lines("abc\nlonger line")
+
+
+def test_mask_lines_of_a_json_document() -> None:
+    """The strings in it, line by line, and never its braces."""
+    found = mask_lines(json.dumps({"a": {"key": KEY, "n": 5}, "b": ["hunter2-hunter2"]}, indent=2))
+    assert {"hunter2-hunter2", KEY.split("\n")[1]} <= set(found)
+    assert not {"{", "}", "},"} & set(found)
+    assert not any("\n" in line for line in found)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t "])
+def test_mask_lines_of_nothing(blank: str) -> None:
+    """There is nothing to mask in a blank value."""
+    assert mask_lines(blank) == ()

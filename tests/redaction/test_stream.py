@@ -1,0 +1,335 @@
+"""No secret leaves the redactor, nothing else is lost, and nothing waits that need not."""
+
+import json
+import random
+import re
+from base64 import b64decode
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ci_identity.errors import ConfigurationError, ShortSecretError
+from ci_identity.redaction.needles import spellings
+from ci_identity.redaction.stream import Redactor
+from ci_identity.secret import Secret
+
+Mode = Literal["default", "fast"]
+
+TOKEN = "ghs_Zk3Qw8LxV2mN7pR4tY6uB9cD1eF5gH0jKaSd"
+MASK = b"[MASKED]"
+MODES: tuple[Mode, ...] = ("default", "fast")
+ESCAPE = re.compile(rb"\x1b(?:\[[0-9;]*m|\]0;[^\x07]*\x07)")
+
+
+class Case(NamedTuple):
+    """One recorded stream, and what must become of it."""
+
+    name: str
+    secrets: list[str]
+    pieces: list[bytes]
+    absent: list[bytes]
+    expected: bytes | None
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether its secret is split by line ends: then the cuts may show up to 7 bytes of it."""
+        return "-wrapped" in self.name
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that promise to cope with it."""
+        return ("default",) if self.is_wrapped or self.name.startswith("ansi/") else MODES
+
+
+def read_case(entry: dict[str, object]) -> Case:
+    """Read one entry of `cases.json`, whose bytes are base64."""
+    secrets, chunks, absent = entry["secrets"], entry["chunks"], entry["must_not_contain"]
+    assert isinstance(secrets, list)
+    assert isinstance(chunks, list)
+    assert isinstance(absent, list)
+    expected = entry["expected"]
+    return Case(
+        name=str(entry["name"]),
+        secrets=secrets,
+        pieces=[b64decode(chunk) for chunk in chunks],
+        absent=[b64decode(fragment) for fragment in absent],
+        expected=None if expected is None else b64decode(str(expected)),
+    )
+
+
+CASES = [read_case(e) for e in json.loads(Path(__file__).with_name("cases.json").read_text())]
+
+
+def redact(secrets: list[str], pieces: list[bytes], mode: Mode = "default") -> bytes:
+    """Run a whole stream through a new redactor."""
+    redactor = Redactor(secrets, mode=mode)
+    return b"".join([*map(redactor.feed, pieces), redactor.finish()])
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """Cut `data` at these places."""
+    return [data[start:end] for start, end in pairwise([0, *sorted(places), len(data)])]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_recorded_stream(case: Case) -> None:
+    """Given pieces, one piece, byte by byte and random pieces all give what the case asks for."""
+    data = b"".join(case.pieces)
+    chance = random.Random(case.name)  # noqa: S311  # repeatable cuts
+    ways = [case.pieces, [data], cut(data, list(range(1, len(data))))]
+    ways += [cut(data, chance.choices(range(len(data)), k=5)) for _ in range(5)]
+    for mode in case.modes:
+        outputs = [redact(case.secrets, pieces, mode) for pieces in ways]
+        for fragment in case.absent:
+            assert not any(fragment in output for output in outputs)
+        if case.expected is not None:
+            assert set(outputs) == {case.expected}
+        if not case.is_wrapped:
+            assert len(set(outputs)) == 1
+
+
+def covered(needles: list[bytes], text: bytes) -> list[bool]:
+    """Say of each byte whether it is masked: the definition, for the whole text at once."""
+    masked = [False] * len(text)
+    for needle in needles:
+        for start in range(len(text) - len(needle) + 1):
+            if text.startswith(needle, start):
+                masked[start : start + len(needle)] = [True] * len(needle)
+    held = held_back(needles, text)
+    if held >= 8:
+        masked[-held:] = [True] * held
+    return masked
+
+
+def held_back(needles: list[bytes], text: bytes) -> int:
+    """The length of the longest end of `text` that is a proper prefix of a needle."""
+    sizes = range(1, min(len(text), max(map(len, needles), default=0)) + 1)
+    return max(
+        (s for s in sizes if any(s < len(n) and n.startswith(text[-s:]) for n in needles)),
+        default=0,
+    )
+
+
+def reference(needles: list[bytes], text: bytes) -> bytes:
+    """Redact a whole text without escape sequences and line ends."""
+    shown = b""
+    for index, is_masked in enumerate(covered(needles, text)):
+        if not is_masked:
+            shown += text[index : index + 1]
+        elif index == 0 or not covered_before(needles, text, index):
+            shown += MASK
+    return shown
+
+
+def covered_before(needles: list[bytes], text: bytes, index: int) -> bool:
+    """Whether the byte before `index` is masked."""
+    return covered(needles, text)[index - 1]
+
+
+def needles_of(secrets: list[str]) -> list[bytes]:
+    """All spellings of all secrets."""
+    return [form for secret in secrets for form in spellings(secret.encode())]
+
+
+SECRETS = st.lists(st.text("ab", min_size=6, max_size=14), min_size=1, max_size=4)
+
+
+@st.composite
+def streams(draw: st.DrawFn, glue: str = "ab.") -> tuple[list[str], bytes, list[bytes]]:
+    """Secrets of few letters, a text made mostly of parts of them, and the text in pieces."""
+    secrets = draw(SECRETS)
+    parts = st.one_of(
+        st.sampled_from(secrets),
+        st.tuples(st.sampled_from(secrets), st.integers(0, 14)).map(lambda p: p[0][: p[1]]),
+        st.text(glue, max_size=6),
+    )
+    data = "".join(draw(st.lists(parts, max_size=8))).encode()
+    places = draw(st.lists(st.integers(0, len(data)), max_size=10))
+    return secrets, data, cut(data, places)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(stream=streams())
+def test_any_stream_in_any_pieces(mode: Mode, stream: tuple[list[str], bytes, list[bytes]]) -> None:
+    """The output is the union of all occurrences masked, however the stream is cut."""
+    secrets, data, pieces = stream
+    assert redact(secrets, pieces, mode) == reference(needles_of(secrets), data)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(stream=streams())
+def test_nothing_is_held_that_cannot_become_a_secret(
+    mode: Mode, stream: tuple[list[str], bytes, list[bytes]]
+) -> None:
+    """After every piece all is out but the longest end that is a proper prefix of a needle."""
+    secrets, _, pieces = stream
+    needles = needles_of(secrets)
+    redactor = Redactor(secrets, mode=mode)
+    so_far = b""
+    shown = b""
+    for piece in pieces:
+        so_far += piece
+        shown += redactor.feed(piece)
+        certain = len(so_far) - held_back(needles, so_far)
+        masked = covered(needles, so_far)
+        plain = bytes(b for b, m in zip(so_far[:certain], masked[:certain], strict=True) if not m)
+        assert shown.replace(MASK, b"") == plain
+
+
+@given(
+    stream=streams(glue="ab.\n\r\x1b["), sequence=st.sampled_from([b"\x1b[0m", b"\x1b]0;ab\x07"])
+)
+def test_colours_and_wraps_hide_nothing(
+    stream: tuple[list[str], bytes, list[bytes]], sequence: bytes
+) -> None:
+    """Escape sequences and line ends anywhere inside secrets: what is seen holds none of them."""
+    secrets, data, _ = stream
+    assume(b"\x1b" not in data)
+    data = data.replace(b".", sequence)
+    output = redact(secrets, [data])
+    assert ESCAPE.findall(output) == ESCAPE.findall(data)
+    assert not any(s.encode() in part for s in secrets for part in seen(output).split(MASK))
+
+
+def seen(output: bytes) -> bytes:
+    """What a person sees."""
+    return ESCAPE.sub(b"", output).replace(b"\n", b"").replace(b"\r", b"")
+
+
+@given(stream=streams(glue="ab.m;0[\x1b]\x07\\"))
+def test_escape_sequences_may_be_cut_anywhere(
+    stream: tuple[list[str], bytes, list[bytes]],
+) -> None:
+    """Without line ends the pieces make no difference, whatever becomes of the sequences."""
+    secrets, data, pieces = stream
+    assert redact(secrets, pieces) == redact(secrets, [data])
+
+
+@given(stream=streams(glue="ab.\r\n"))
+def test_cutting_a_wrapped_secret_shows_few_bytes_of_it(
+    stream: tuple[list[str], bytes, list[bytes]],
+) -> None:
+    """The one exception: at most 7 bytes more are shown for each line end, never a whole secret."""
+    secrets, data, pieces = stream
+    output = redact(secrets, pieces)
+    assert not any(secret.encode() in output for secret in secrets)
+    extra = len(seen(output).replace(MASK, b"")) - len(
+        seen(redact(secrets, [data])).replace(MASK, b"")
+    )
+    assert 0 <= extra <= 7 * len(re.findall(rb"[\r\n]", data))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("piece", "shown"),
+    [
+        (b"Password: ", b"Password: "),
+        (b"x ghs_", b"x "),
+        (b"ok\n", b"ok\n"),
+        (b"\r 42% ", b"\r 42% "),
+        (b"$ \x1b[0m", b"$ \x1b[0m"),
+    ],
+)
+def test_what_cannot_become_a_secret_is_out_at_once(mode: Mode, piece: bytes, shown: bytes) -> None:
+    """A prompt, a progress bar and a finished line never wait."""
+    assert Redactor([TOKEN], mode=mode).feed(piece) == shown
+
+
+def test_a_line_end_never_waits_for_a_few_bytes() -> None:
+    """The start of a secret before a line end is shown, but the rest of the secret is not."""
+    redactor = Redactor([TOKEN])
+    assert redactor.feed(b"x ghs_\n") == b"x ghs_\n"
+    assert redactor.feed(TOKEN[4:].encode() + b" y\n") == MASK + b" y\n"
+
+
+def test_lines_stay_lines() -> None:
+    """Two secrets on two lines get two masks: the line end between them belongs to neither."""
+    data = f"{TOKEN}\n{TOKEN}\n".encode()
+    assert redact([TOKEN], [data]) == redact([TOKEN], cut(data, [20, 41])) == (MASK + b"\n") * 2
+
+
+@pytest.mark.parametrize("cut_at", [3, 15, 30, 60])
+def test_a_secret_in_a_title_or_a_link_is_masked(cut_at: int) -> None:
+    """What an escape sequence carries is not seen, but it is in the log."""
+    data = f"a \x1b]8;;https://u:{TOKEN}@host/\x1b\\link\x1b]8;;\x1b\\ b".encode()
+    assert redact([TOKEN], cut(data, [cut_at])) == data.replace(TOKEN.encode(), MASK)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_secret_in_a_sequence_that_never_ends_is_masked(mode: Mode) -> None:
+    """At the end of the stream, and when the sequence grows too long to be one."""
+    start = b"\x1b]0;" + TOKEN.encode()
+    assert redact([TOKEN], [start], mode) == b"\x1b]0;" + MASK
+    assert redact([TOKEN], [start, b"." * 600], mode) == b"\x1b]0;" + MASK + b"." * 600
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_secret_added_on_the_way_joins_the_others(mode: Mode) -> None:
+    """Added while another is half through: both are masked."""
+    redactor = Redactor([TOKEN], mode=mode)
+    shown = redactor.feed(b"a second-secret " + TOKEN[:20].encode())
+    redactor.add(Secret("second-secret"), name="DB_PASSWORD")
+    shown += redactor.feed(TOKEN[20:].encode() + b" second-secret") + redactor.finish()
+    assert shown == b"a second-secret " + MASK + b" " + MASK
+
+
+@pytest.mark.parametrize("short", ["abcde", "  abc \n", "a\nb\nc\nd"])
+def test_a_short_secret_is_refused_by_name(short: str) -> None:
+    """Under 6 bytes that are seen: the message names the key and not the value."""
+    with pytest.raises(ShortSecretError, match=r"^DB_PIN is too short to be masked") as caught:
+        Redactor().add(Secret(short), name="DB_PIN")
+    assert short not in str(caught.value)
+    with pytest.raises(ShortSecretError, match=r"^a value is too short"):
+        Redactor([TOKEN, short])
+
+
+def test_a_refused_secret_changes_nothing() -> None:
+    """The redactor goes on with the secrets it had."""
+    redactor = Redactor([TOKEN])
+    with pytest.raises(ShortSecretError):
+        redactor.add("abc")
+    assert redactor.feed(f"abc {TOKEN}\n".encode()) == b"abc " + MASK + b"\n"
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    """A mode that does not exist is an error of the caller's, not silence."""
+    with pytest.raises(ConfigurationError, match="'slow'"):
+        Redactor([TOKEN], mode="slow")  # type: ignore[arg-type]  # the very point of the test
+
+
+def test_the_mask_can_be_another() -> None:
+    """Any text will do, even one that holds the secret's own letters."""
+    redactor = Redactor(["secret-1"], mask="<secret>")
+    assert redactor.feed(b"a secret-1 b\n") + redactor.finish() == b"a <secret> b\n"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "secret", ["a" * 63 + "b", "ab" * 300, "\x1b[31m-secret-\x1b[0m", "s\nt\n" * 9]
+)
+def test_the_held_state_stays_bounded(mode: Mode, secret: str) -> None:
+    """However long the stream, no more is kept than a secret and an escape sequence."""
+    redactor = Redactor([secret], mode=mode)
+    needle = secret.encode()
+    for piece in (
+        b"a" * 9999,
+        needle[:-1] * 50,
+        b"\x1b" * 999,
+        b"\x1b]" * 999,
+        b"\n" * 999,
+        b"\x1b[1;",
+    ):
+        for _ in range(20):
+            redactor.feed(piece)
+            assert len(redactor._tail) <= 4 * max(map(len, spellings(needle.strip()))) + 1040
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_text_is_otherwise_untouched(mode: Mode) -> None:
+    """Bytes of no encoding, NULs and broken sequences come out as they went in."""
+    data = bytes(range(256)) * 3 + b"\x1b[\x1b]\x1b\x1b"
+    assert redact([TOKEN], cut(data, list(range(0, len(data), 7))), mode) == data
