@@ -196,7 +196,7 @@ def run(  # all but the first are keyword-only
     ).code
 
 
-def run_command(
+def run_command(  # noqa: PLR0913  # what `run` takes, and one more
     command: Sequence[str],
     *,
     grants: Sequence[str],

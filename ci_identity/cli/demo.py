@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ci_identity._http import HttpSession, Network
 from ci_identity.cli.parser import Parser
@@ -66,13 +67,16 @@ def _show_dead_tokens(world: World) -> bool:
     rows = [("token", "policies", "reads secret/data/shop now")]
     statuses: list[int] = []
     for entry in world.openbao.audit():
-        made = (entry.get("response") or {}).get("auth") or entry.get("auth") or {}
-        path = entry["request"]["path"]
-        if entry["type"] == "response" and path.endswith(("/login", "/create")):
-            answer = client.get(url, headers={"X-Vault-Token": made["client_token"]})
-            statuses.append(answer.status_code)
-            what = "the login's" if path.endswith("/login") else "the step's"
-            rows.append((what, ", ".join(made["policies"]), f"{answer.status_code} {answer.reason}"))
+        path: str = entry["request"]["path"]
+        if entry["type"] != "response" or not path.endswith(("/login", "/create")):
+            continue
+        made: dict[str, Any] = (
+            entry.get("auth") if path.endswith("/login") else entry["response"]["auth"]
+        )
+        answer = client.get(url, headers={"X-Vault-Token": made["client_token"]})
+        statuses.append(answer.status_code)
+        what = "the login's" if path.endswith("/login") else "the step's"
+        rows.append((what, ", ".join(made["policies"]), f"{answer.status_code} {answer.reason}"))
     print_table(rows)
     return len(statuses) == 2 and set(statuses) == {403}  # noqa: PLR2004  # both refused
 

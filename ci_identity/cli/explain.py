@@ -51,8 +51,7 @@ def _print(grant: Grant, job: JobIdentity, decision: Decision) -> None:
     for claim, wanted in grant.conditions.items():
         if claim not in denied:
             rows.append(("yes", claim, " or ".join(map(str, wanted)), str(_got(job, claim))))
-    for mismatch in decision.mismatches:
-        rows.append(("NO", mismatch.claim, mismatch.wanted, mismatch.got or "(absent)"))
+    rows += [("NO", m.claim, m.wanted, m.got or "(absent)") for m in decision.mismatches]
     print_table(rows)
     for mismatch in decision.mismatches:
         if mismatch.remark:

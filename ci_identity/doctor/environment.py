@@ -1,8 +1,4 @@
-"""What in this job is already a usable secret, and what lets an earlier step into this one.
-
-Nothing is sent anywhere: whether a secret still works is not tried, and the metadata services of
-clouds, which give a machine's identity to any process on it, are not asked.
-"""
+"""What in this job is already a usable secret, and what lets an earlier step into this one."""
 
 import os
 import re
@@ -26,6 +22,12 @@ from ci_identity.doctor.shapes import (
     recognise_id_token,
     recognise_token,
 )
+
+NOT_LOOKED_AT = (
+    "not looked at: whether a secret still works, and the metadata services of clouds, which give"
+    " the machine's identity to any process on it; nothing is sent anywhere"
+)
+"""What the list does not cover; to be printed with it."""
 
 _NAMED = {
     "SSH_AUTH_SOCK": "an SSH agent: signs in with the keys it holds",
@@ -99,10 +101,13 @@ def find(
 def _find_in_variables(environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
     gone = frozenset(removed(environ))
     for name, value in sorted(environ.items()):
-        found = next(filter(None, _recognise(name, value, cwd / value)), None)
-        if found is not None:
+        path = cwd / value
+        if found := next(filter(None, _recognise(name, value, path)), None):
             kind, detail = found
             yield Finding(kind=kind, place=name, detail=detail, is_removed_by_exec=name in gone)
+        elif name not in _READ_ELSEWHERE and (found := _recognise_file(path)):
+            kind, detail = found  # the file stays, whatever becomes of the variable
+            yield Finding(kind=kind, place=name, detail=f"the file it names holds: {detail}")
 
 
 def _recognise(name: str, value: str, path: Path) -> Iterator[tuple[Kind, str] | None]:
@@ -119,8 +124,6 @@ def _recognise(name: str, value: str, path: Path) -> Iterator[tuple[Kind, str] |
     if name in JOB_TOKENS and is_value:
         yield Kind.JOB_TOKEN, "the CI's own token: what the job's permissions give"
     yield recognise_format(value)
-    if name not in _READ_ELSEWHERE:
-        yield _recognise_file(path)
     if is_value:
         yield _recognise_name(name, path)
 
@@ -129,8 +132,8 @@ def _recognise_file(path: Path) -> tuple[Kind, str] | None:
     text = read_named_file(str(path))
     found = recognise_id_token(text) or recognise_token(text)
     if found is None and is_open_key(text):
-        found = Kind.PRIVATE_KEY, "a private key without passphrase"
-    return (found[0], f"the file it names holds: {found[1]}") if found is not None else None
+        return Kind.PRIVATE_KEY, "a private key without passphrase"
+    return found
 
 
 def _recognise_name(name: str, path: Path) -> tuple[Kind, str] | None:
@@ -157,7 +160,9 @@ def find_code_injection(environ: Mapping[str, str], cwd: Path) -> Iterator[Findi
     for entry in dict.fromkeys(environ.get("PATH", os.defpath).split(os.pathsep)):
         is_first = is_first and entry not in _SYSTEM_FOLDERS
         if (detail := _path_risk(entry, steps if is_first else [])) is not None:
-            yield Finding(kind=Kind.CODE_INJECTION, place=f"PATH {entry}", detail=detail)
+            yield Finding(
+                kind=Kind.CODE_INJECTION, place=f"PATH {entry or '(empty)'}", detail=detail
+            )
 
 
 def _path_risk(entry: str, steps: list[Path]) -> str | None:

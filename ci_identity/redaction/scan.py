@@ -8,7 +8,7 @@ _GRAM = 5
 """Bytes. Shorter grams meet too many words of the log, longer ones ask for longer needles."""
 
 _STRIDES = (32, 16, 8)
-_WORDS = 1024
+_BLOCKS = (256, 16)
 _WINDOWS = 8
 
 _LOOK_UP = 40.0
@@ -36,29 +36,28 @@ class Scanner:
             for gram in {window[at : at + _GRAM] for at in range(self._stride)}:
                 self._grams[gram].append(needle)
         self._known = frozenset(self._grams)
-        self._block = Struct(f"{_GRAM}s{self._stride - _GRAM}x" * _WORDS)
+        word = f"{_GRAM}s{self._stride - _GRAM}x"
+        self._blocks = [Struct(word * count) for count in _BLOCKS]
 
     def hits(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield (start, end) in any order; their union is every occurrence of every needle."""
-        for needle in self._suspects(text):
-            yield from _stretches(text, needle)
+        for needle in self._few:
+            yield from _stretches(text, needle, 0, len(text))
+        for start, end, words in self._words(text):
+            if not self._known.isdisjoint(words):
+                for needle in {n for gram in self._known.intersection(words) for n in self._grams[gram]}:
+                    size = len(needle)
+                    yield from _stretches(text, needle, max(0, start - size), end + size)
 
-    def _suspects(self, text: bytes) -> set[bytes]:
-        found = {needle for needle in self._few if needle in text}
-        if self._known:
-            for words in self._words(text):
-                if not self._known.isdisjoint(words):
-                    for gram in self._known.intersection(words):
-                        found.update(self._grams[gram])
-        return found
-
-    def _words(self, text: bytes) -> Iterator[tuple[bytes, ...]]:
-        """Yield the grams at every multiple of the stride."""
+    def _words(self, text: bytes) -> Iterator[tuple[int, int, tuple[bytes, ...]]]:
+        """Yield the grams at every multiple of the stride, block by block."""
         at = 0
-        for at in range(0, len(text) - self._block.size + 1, self._block.size):
-            yield self._block.unpack_from(text, at)
-        rest = range(at + self._block.size if at else 0, len(text), self._stride)
-        yield tuple(text[at : at + _GRAM] for at in rest)
+        for block in self._blocks:
+            while at + block.size <= len(text):
+                yield at, at + block.size, block.unpack_from(text, at)
+                at += block.size
+        rest = range(at, len(text), self._stride)
+        yield at, len(text), tuple([text[start : start + _GRAM] for start in rest])
 
 
 def _cost(stride: int, needles: Collection[bytes]) -> float:
@@ -77,17 +76,17 @@ def _window(needle: bytes, size: int) -> bytes:
     return needle[start : start + size]
 
 
-def _stretches(text: bytes, needle: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the union of all occurrences of `needle`, those that overlap as one stretch.
+def _stretches(text: bytes, needle: bytes, first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the union of all occurrences of `needle` in `text[first:end]`, overlaps as one stretch.
 
     Within a stretch `rfind` leaps to the last occurrence that overlaps, so that in a long run of one
     character a needle of the same costs one step per needle length and not one per byte.
     """
     size = len(needle)
-    start = text.find(needle)
+    start = text.find(needle, first, end)
     while start >= 0:
         last = start
-        while (leap := text.rfind(needle, last + 1, last + 2 * size - 1)) > last:
+        while (leap := text.rfind(needle, last + 1, min(last + 2 * size - 1, end))) > last:
             last = leap
         yield start, last + size
-        start = text.find(needle, last + size)
+        start = text.find(needle, last + size, end)

@@ -72,7 +72,7 @@ class Redactor:
         """Take the next bytes of the stream and return those that can be shown by now."""
         view = self._view(self._tail + data)
         held = self._beginnings.longest(view.text)
-        start = view.offset(len(view.text) - held) if held else view.end
+        start = view.tail(held)
         until = view.line_end(start) if held < MIN_PARTIAL else start
         shown = self._show(view, self._hits(view), until)
         self._done -= start
@@ -85,7 +85,7 @@ class Redactor:
         held = self._beginnings.longest(view.text)
         hits = self._hits(view)
         if held >= MIN_PARTIAL:
-            hits.append((view.offset(len(view.text) - held), view.end))
+            hits.append((view.tail(held), view.end))
         shown = self._show(view, hits, view.end) + self._masked(view.raw[view.end :])
         self._tail, self._done, self._is_open = b"", 0, False
         return shown
@@ -132,7 +132,7 @@ class Redactor:
 
     def _strings_masked(self, view: View, piece: bytes) -> bytes:
         """Return `piece`, masked where escape sequences carry text: titles and links are unseen."""
-        if not view.has_strings:
+        if not view.has_strings or not any(self._scanner.hits(b"".join(STRING.findall(piece)))):
             return piece
         return STRING.sub(lambda string: self._masked(string[0]), piece)
 

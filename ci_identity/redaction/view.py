@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from functools import cached_property
+from itertools import accumulate
 from typing import Protocol
 
 # ECMA-48: CSI, then strings (OSC, DCS, SOS, PM, APC), then everything of two or three bytes.
@@ -10,10 +11,8 @@ _STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
 _ESCAPE = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~])|" + _STRING + rb"|\x1b[0-~]"
 _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
 
-ESCAPE = re.compile(_ESCAPE)
+ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
-_ESCAPE_SPLIT = re.compile(b"(" + _ESCAPE + b")")
-_INVISIBLE = re.compile(b"(?:" + _ESCAPE + rb"|[\r\n])+")
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
 
@@ -44,6 +43,10 @@ class View(Protocol):
         """Return where in `raw` the byte `text[index]` stands."""
         ...
 
+    def tail(self, size: int) -> int:
+        """Return where in `raw` the last `size` bytes of `text` begin."""
+        ...
+
     def line_end(self, start: int) -> int:
         """Return where the last line end of `raw` from `start` on ends, or else `start`."""
         ...
@@ -71,6 +74,10 @@ class PlainView:
         """Return `index` itself."""
         return index
 
+    def tail(self, size: int) -> int:
+        """Return where the last `size` bytes begin."""
+        return self.end - size
+
     def line_end(self, start: int) -> int:
         """Return `start`: what is held here cannot go on behind a line end."""
         return start
@@ -86,35 +93,40 @@ class TerminalView:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.end = _readable(raw)
-        pieces = _ESCAPE_SPLIT.split(raw[: self.end])
-        self.text = _joined_lines(b"".join(pieces[::2]))
-        self.has_strings = b"\x07" in raw or b"\x1b\\" in raw
-        last = pieces[-1]
-        self._unbroken = len(last) - 1 - max(last.rfind(b"\n"), last.rfind(b"\r"))
+        pieces = ESCAPE.split(raw[: self.end])
+        self._runs, self._escapes = pieces[::2], pieces[1::2]
+        self._lines = b"".join(self._runs)
+        self.text = _joined(self._lines)
+        self.has_strings = any(map(STRING.match, set(self._escapes)))
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
         """Return `needle` without line ends and escape sequences."""
-        return _joined_lines(ESCAPE.sub(b"", needle))
+        return _joined(ESCAPE.sub(b"", needle))
 
     def offset(self, index: int) -> int:
         """Return where in `raw` the byte `text[index]` stands."""
-        behind = len(self.text) - index
-        if behind <= self._unbroken:
-            return self.end - behind
-        indexes, offsets = self._runs
-        run = bisect_right(indexes, index) - 1
-        return offsets[run] + index - indexes[run]
+        line_ends, run_ends, hidden = self._gaps
+        index += bisect_right(line_ends, index)
+        return index + hidden[bisect_right(run_ends, index)]
 
     @cached_property
-    def _runs(self) -> tuple[list[int], list[int]]:
-        """Where each visible run starts, in `text` and in `raw`."""
-        indexes, offsets, hidden = [0], [0], 0
-        for gap in _INVISIBLE.finditer(self.raw, 0, self.end):
-            indexes.append(gap.start() - hidden)
-            offsets.append(gap.end())
-            hidden += gap.end() - gap.start()
-        return indexes, offsets
+    def _gaps(self) -> tuple[list[int], list[int], list[int]]:
+        """Where lines end in `text`, runs end in `_lines`, and how much is hidden up to each run."""
+        lines = self._lines.replace(b"\r", b"\n").split(b"\n")
+        return (
+            list(accumulate(map(len, lines))),
+            list(accumulate(map(len, self._runs))),
+            list(accumulate(map(len, self._escapes), initial=0)),
+        )
+
+    def tail(self, size: int) -> int:
+        """Return where in `raw` the last `size` bytes of `text` begin."""
+        if not size:
+            return self.end
+        if self._runs[-1].endswith(self.text[-size:]):  # the usual case, without the tables
+            return self.end - size
+        return self.offset(len(self.text) - size)
 
     def line_end(self, start: int) -> int:
         """Return where the last line end of `raw` from `start` on ends, or else `start`."""
@@ -123,10 +135,10 @@ class TerminalView:
 
     def kept(self, start: int, end: int) -> bytes:
         """Return the escape sequences of the masked `raw[start:end]`."""
-        return b"".join(ESCAPE.findall(self.raw, start, end))
+        return b"".join(ESCAPE.findall(self.raw, start, end)) if self._escapes else b""
 
 
-def _joined_lines(text: bytes) -> bytes:
+def _joined(text: bytes) -> bytes:
     return text.replace(b"\n", b"").replace(b"\r", b"")
 
 

@@ -12,7 +12,7 @@ from ci_identity.doctor.finding import Finding
 
 
 def secret(length: int = 40, *, seed: str = "planted") -> str:
-    """Text that looks random, has only what every kind of token allows, and is in no source file."""
+    """Text that looks random, fits every kind of token, and is in no source file."""
     pieces = (hashlib.sha512(f"{seed} {i}".encode()).digest() for i in range(length // 64 + 1))
     return base64.b32encode(b"".join(pieces)).decode()[:length]
 

@@ -1,4 +1,4 @@
-"""`doctor env` finds what is usable in the variables, says what exec removes, and tells no value."""
+"""`doctor env` finds what is usable in variables, says what exec removes, and tells no value."""
 
 import base64
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_an_empty_environment_gives_nothing(machine: Machine) -> None:
     ],
 )
 def test_variables_are_found_by_name(
-    machine: Machine, name: str, kind: Kind, is_removed: bool
+    machine: Machine, name: str, kind: Kind, *, is_removed: bool
 ) -> None:
     """Whatever its value looks like, a variable of that name is what its tool takes it for."""
     finding = only(machine.find({name: secret()}))
@@ -190,14 +190,14 @@ def test_addresses_of_minting_are_not_secrets(machine: Machine) -> None:
 def test_token_in_a_named_file_is_found(machine: Machine) -> None:
     """CIs hand files over by a variable that names them."""
     token = machine.plant("./token", id_token())
-    key = machine.plant("./key", f"-----BEGIN PRIVATE KEY-----\n{secret()}\n")
+    machine.plant("./key", f"-----BEGIN PRIVATE KEY-----\n{secret()}\n")
     findings = machine.find({"A": str(token), "B": "key", "DEPLOY_TOKEN": str(machine.cwd)})
     assert [(finding.kind, finding.place) for finding in findings] == [
         (Kind.ID_TOKEN, "A"),
         (Kind.PRIVATE_KEY, "B"),
     ]
     assert all(finding.detail.startswith("the file it names holds: ") for finding in findings)
-    assert [finding.is_removed_by_exec for finding in findings] == [True, False]
+    assert not any(finding.is_removed_by_exec for finding in findings)  # the files stay
     assert_untold(findings, secret(), id_token())
 
 
@@ -212,14 +212,14 @@ def test_bytes_that_are_no_text_do_no_harm(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("BASH_ENV", "/tmp/x"),
-        ("ENV", "/tmp/x"),
-        ("LD_PRELOAD", "/tmp/x.so"),
-        ("PYTHONSTARTUP", "/tmp/x.py"),
-        ("NODE_OPTIONS", "--require=/tmp/x.js"),
+        ("BASH_ENV", "/opt/x"),
+        ("ENV", "/opt/x"),
+        ("LD_PRELOAD", "/opt/x.so"),
+        ("PYTHONSTARTUP", "/opt/x.py"),
+        ("NODE_OPTIONS", "--require=/opt/x.js"),
         ("NODE_OPTIONS", "-r ./x.js"),
         ("PROMPT_COMMAND", "curl x.test"),
-        ("JAVA_TOOL_OPTIONS", "-javaagent:/tmp/x.jar"),
+        ("JAVA_TOOL_OPTIONS", "-javaagent:/opt/x.jar"),
         ("BASH_FUNC_ls%%", "() { id; }"),
     ],
 )
@@ -249,7 +249,7 @@ def test_relative_entries_of_path_are_found(machine: Machine, entry: str) -> Non
 
 
 def test_folders_of_steps_before_the_system_s_are_found(machine: Machine) -> None:
-    """That is where an earlier step's GITHUB_PATH line stands; behind the system's it is harmless."""
+    """An earlier step's GITHUB_PATH line stands there; behind the system's it is harmless."""
     temp = machine.home / "temp"
     environ = {"RUNNER_TEMP": str(temp), "PATH": f"{temp}/bin:/usr/bin:{machine.cwd}/bin"}
     finding = only(tuple(find_code_injection(environ, machine.cwd)))
