@@ -25,6 +25,7 @@ class SubjectToken:
         source: the name of the source that found it (`github`, `gitlab`, `token-file`).
         step: the CI's own id of the running step, where the CI has one.
         debug: whether the run was started with debug logging or a debug shell, as far as known.
+        steered_by: names of the environment variables that chose a proxy or a CA for its minting.
     """
 
     token: Secret
@@ -32,6 +33,7 @@ class SubjectToken:
     source: str
     step: str | None = None
     debug: bool = False
+    steered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

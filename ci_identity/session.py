@@ -95,6 +95,8 @@ class Session:
         identity: who the job is; after opening.
         lease: what was issued, and until when; after opening.
         revocation: how it ended; after closing.
+        steered_by: names of the environment variables that chose an endpoint, a proxy or a CA.
+        head: the hash of the last ledger entry about it.
 
     Raises, on entering:
         IdentityError, DeniedError, ExchangeError, ProviderUnavailableError, DeliveryError,
@@ -131,6 +133,7 @@ class Session:
         self._lease: Lease | None = None
         self._credential: Credential | None = None
         self._handles: list[Handle] = []
+        self.steered_by: tuple[str, ...] = ()
         self.head = ""
 
     def __repr__(self) -> str:
@@ -157,6 +160,7 @@ class Session:
         audience = self.grant.audience or self._exchanger.audience
         token = fetch(self._candidates, audience)
         self.identity = identify(token)
+        self.steered_by = tuple(dict.fromkeys((*token.steered_by, *self._exchanger.steered_by)))
         decision = decide(self.grant, self.identity, step=self._step)
         if not decision.is_allowed:
             self._record(Event.DENIED, reason=DeniedError.code)
@@ -235,11 +239,6 @@ class Session:
     def private_folder(self) -> Path:
         """The folder, for this user only, that the clouds' own tools are pointed to."""
         return self._state_dir.absolute() / self._lease_id
-
-    @property
-    def steered_by(self) -> tuple[str, ...]:
-        """Names of the environment variables that chose an endpoint, a proxy or a CA."""
-        return self._exchanger.steered_by
 
     @property
     def outcome(self) -> Outcome | None:
@@ -373,7 +372,7 @@ class Session:
             fingerprint=fingerprint,
             outcome=outcome,
             reason=reason,
-            steered_by=self._exchanger.steered_by,
+            steered_by=self.steered_by,
         )
         self.head = self._ledger.append(entry).hash
 

@@ -8,7 +8,7 @@ from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, print_table, printable
 from ci_identity.grants.decide import unaccounted
 from ci_identity.model import JobIdentity, UnverifiedClaims
-from ci_identity.sources import PROBE_AUDIENCE, fetch, sources
+from ci_identity.sources import fetch, sources
 from ci_identity.sources.claims import identify
 
 _EXAMPLE = """\
@@ -28,8 +28,7 @@ def main(words: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--audience",
-        default=PROBE_AUDIENCE,
-        help="whom to ask the token for (default: %(default)s, where it opens nothing)",
+        help="whom to ask the token for (default: nobody whom it would open anything at)",
     )
     parser.add_json()
     args = parser.parse_args(words)

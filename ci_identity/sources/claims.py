@@ -17,13 +17,17 @@ _OWN_EVENTS = {
     "workflow_dispatch",
     "repository_dispatch",
     "merge_group",
+    "pull_request_target",
+    "workflow_run",
 }
 """Events that only somebody with write access causes, and that run a branch or tag of the
 repository itself.
 
-`merge_group` too: what runs may come from a fork, but a maintainer has put it in the queue. Not
-here are those an outsider can cause (`issue_comment`, `workflow_run`), and `deployment`, which may
-run any commit that GitHub has, a fork's included.
+`merge_group` too: what runs may come from a fork, but a maintainer has put it in the queue.
+`pull_request_target` and `workflow_run` run the base's own code; that an outsider can cause them
+is what they have refusals of their own for. Not here are the other events that an outsider can
+cause (`issue_comment`), and `deployment`, which may run any commit that GitHub has, a fork's
+included.
 """
 
 

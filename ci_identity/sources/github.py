@@ -72,7 +72,8 @@ class GitHubSource:
             raise _no_permission(self.environ)
         check_address(url, what=REQUEST_URL)
         asked = PROBE_AUDIENCE if audience is None else audience
-        token = self._mint(_with_audience(url, asked), Secret(bearer))
+        network = Network.from_environ(url, self.environ)
+        token = self._mint(network, _with_audience(url, asked), Secret(bearer))
         claims = read(token, origin=_ORIGIN, audience=asked, now=self.now())
         # A token endpoint on this very machine is a sandbox, whose issuer may have any name; no
         # GitHub runner has one. The provider still decides whom it trusts.
@@ -84,10 +85,10 @@ class GitHubSource:
             source=self.name,
             step=self.environ.get("GITHUB_ACTION") or None,
             debug=self.environ.get("RUNNER_DEBUG") == "1",
+            steered_by=network.variables,
         )
 
-    def _mint(self, url: str, bearer: Secret) -> Secret:
-        network = Network.from_environ(url, self.environ)
+    def _mint(self, network: Network, url: str, bearer: Secret) -> Secret:
         with HttpSession(network) as session:
             session.deadline = time.monotonic() + MINT_BUDGET
             return retry(

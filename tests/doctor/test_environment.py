@@ -60,6 +60,8 @@ def test_an_empty_environment_gives_nothing(machine: Machine) -> None:
         ("BUILDKITE_AGENT_ACCESS_TOKEN", Kind.MINTING, True),
         ("SPIFFE_ENDPOINT_SOCKET", Kind.MINTING, True),
         ("AWS_SECRET_ACCESS_KEY", Kind.CREDENTIAL, True),
+        ("AWS_ACCESS_KEY_ID", Kind.CREDENTIAL, True),
+        ("GOOGLE_CREDENTIALS", Kind.CREDENTIAL, True),
         ("AZURE_CLIENT_SECRET", Kind.CREDENTIAL, True),
         ("VAULT_TOKEN", Kind.CREDENTIAL, True),
         ("GITHUB_TOKEN", Kind.JOB_TOKEN, False),
@@ -180,6 +182,21 @@ def test_odd_claims_do_no_harm(machine: Machine, exp: object) -> None:
     assert finding.detail.isprintable()
     assert "until" not in finding.detail
     assert_untold([finding], secret())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CI_JOB_TOKEN", id_token()),
+        ("CI_REPOSITORY_URL", f"https://gitlab-ci-token:{secret()}@gitlab.test/acme/shop.git"),
+    ],
+    ids=["as-jwt", "in-address"],
+)
+def test_job_token_is_called_one_in_any_form(machine: Machine, name: str, value: str) -> None:
+    """It is the CI's own, stays under exec, and is told apart from an id token or a password."""
+    finding = only(machine.find({name: value}))
+    assert (finding.kind, finding.is_removed_by_exec) == (Kind.JOB_TOKEN, False)
+    assert_untold([finding], secret(), id_token())
 
 
 def test_addresses_of_minting_are_not_secrets(machine: Machine) -> None:

@@ -123,6 +123,7 @@ def test_logins_are_found(machine: Machine, place: str, text: str, where: str) -
         ("~/.aws/config", "[default]\nregion = eu-west-1"),
         ("~/.docker/config.json", '{"auths": {"a.test": {}}, "credsStore": "desktop"}'),
         ("~/.npmrc", "//npm.test/:_authToken=${NODE_AUTH_TOKEN}"),
+        ("~/.yarnrc.yml", 'npmAuthToken: "${NPM_TOKEN}"'),
         ("./.npmrc", "# //npm.test/:_authToken=" + S),
         ("~/.pypirc", "[pypi]\nusername = __token__"),
         ("~/.config/pip/pip.conf", "[global]\nindex-url = https://pip.test/simple"),
