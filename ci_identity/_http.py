@@ -7,6 +7,7 @@ import ipaddress
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from itertools import count
@@ -14,6 +15,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
+import urllib3.exceptions
 
 from ci_identity.errors import (
     CiIdentityError,
@@ -24,6 +26,7 @@ from ci_identity.errors import (
     TlsError,
 )
 
+HTTPS_PORT = 443
 MAX_BODY = 1 << 20
 """Bytes of an answer that we read. The largest honest one, a JWT in JSON, is under 30 KiB."""
 
@@ -111,15 +114,29 @@ class Network:
 
 
 def _proxy(url: str, environ: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
-    host = (urlsplit(url).hostname or "").lower()
     for name in ("no_proxy", "NO_PROXY"):
-        entries = [entry.strip().lower().lstrip(".") for entry in environ.get(name, "").split(",")]
-        if any(entry and (entry == "*" or f".{host}".endswith(f".{entry}")) for entry in entries):
+        entries = environ.get(name, "").lower().split(",")
+        if any(_is_covered(url, entry.strip()) for entry in entries):
             return None, ()
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         if proxy := environ.get(name):
             return proxy, (name,)
     return None, ()
+
+
+def _is_covered(url: str, entry: str) -> bool:
+    """True if an entry of `NO_PROXY` covers `url`: a domain, a network or `*`, perhaps a port.
+
+    What Go's and Python's own clients take too (https://pkg.go.dev/golang.org/x/net/http/httpproxy).
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    name, _, port = entry.partition(":")
+    domain = name.removeprefix("*").lstrip(".")
+    is_within = entry == "*" or (domain != "" and f".{host}".endswith(f".{domain}"))
+    return is_within and port in {"", str(parts.port or HTTPS_PORT)}
 
 
 def _check_ca_file(name: str, path: str) -> None:
@@ -170,7 +187,7 @@ class HttpSession(requests.Session):
         except requests.exceptions.SSLError:
             message = f"{host}: the server's certificate could not be verified"
             raise TlsError(message) from None
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             message = f"{host}: no answer ({_short_reason(error)})"
             raise ProviderUnavailableError(message, retry_after=0.0) from None
         _check_status(response, host)
@@ -190,7 +207,8 @@ def _check_status(response: requests.Response, host: str) -> None:
 
 def _read_body(response: requests.Response, host: str, deadline: float) -> None:
     body = bytearray()
-    for piece in response.iter_content(1 << 16):
+    # Not `iter_content`, which comes back only when a piece is whole, however slowly it drips in.
+    while piece := response.raw.read1(1 << 16, decode_content=True):
         body += piece
         if len(body) > MAX_BODY:
             response.close()
@@ -203,10 +221,10 @@ def _read_body(response: requests.Response, host: str, deadline: float) -> None:
     response._content = bytes(body)  # noqa: SLF001  # the only way to hand a body read in pieces back
 
 
-def _short_reason(error: requests.exceptions.RequestException) -> str:
+def _short_reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy refused or is out of reach"
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
         return "timed out"
     if isinstance(error, requests.exceptions.ConnectionError):
         return "connection refused, reset, or the name is unknown"

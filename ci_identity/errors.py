@@ -8,7 +8,8 @@
     ├── ProviderUnavailableError  6   the provider did not answer; worth another try
     ├── DeliveryError             7   a credential was there but could not be handed over safely
     ├── LedgerError               8   the record could not be kept, so nothing was issued
-    └── RevocationError           9   a credential may still be alive
+    ├── RevocationError           9   a credential may still be alive
+    └── InterruptedRunError       1   a signal came before the command was started
 
 Codes are a contract: scripts and `docs/troubleshooting.md` rely on them. Messages hold no secret
 and no provider's answer: where a provider's text matters it is mapped to one of these classes.
@@ -295,18 +296,21 @@ class VaultMountError(ExchangeError):
     """Vault: the login itself was refused without a reason: no such mount, most likely."""
 
     code = "vault-mount"
-    cause = "no JWT auth method at this mount, or the namespace is another one"
+    cause = (
+        "no JWT auth method at this mount, or the namespace is another one; or the role is for "
+        "other addresses (token_bound_cidrs)"
+    )
     hint = (
         "check `mount`, `namespace` and `auth_namespace` of the grant; vault auth list shows mounts"
     )
 
 
 class VaultPolicyError(ExchangeError):
-    """Vault: the login's policies lack a right that the grant needs; the message has the text."""
+    """Vault: the login's policies lack a right that the grant needs; the hint has the text."""
 
     code = "vault-policy"
     cause = "a policy of the role lacks a right that this grant needs"
-    hint = "add the policy text in the message to a policy of the role"
+    hint = "add the policies that the message names to the role's token_policies"
 
 
 class VaultTokenKindError(ExchangeError):

@@ -1,7 +1,6 @@
 """When a lease ends, and what is said if that fails."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from ci_identity.errors import RevocationError
 from ci_identity.exchangers.interface import Credential
@@ -59,9 +58,10 @@ def end(
     if credential is None:
         return Revocation(lease=lease, outcome=Outcome.REVOKED, detail="nothing had been issued")
     ending = credential.revoke(budget=budget)
-    outcome = ending.outcome
-    if outcome is Outcome.FAILED and lease.expires_at <= datetime.now(UTC):
-        outcome = Outcome.EXPIRES
     return Revocation(
-        lease=lease, outcome=outcome, reason=ending.reason, detail=ending.detail, handles=handles
+        lease=lease,
+        outcome=ending.outcome,
+        reason=ending.reason,
+        detail=ending.detail,
+        handles=handles,
     )

@@ -76,11 +76,13 @@ class Signals:
     """The signals of this process, taken one by one instead of interrupting us.
 
     While it is entered the signals that end or concern the child are blocked in this thread (and
-    those it starts), so that nothing is cut short between an effect and its record.
+    those it starts), so that nothing is cut short between an effect and its record. What whoever
+    started us has ignored (nohup and SIGHUP) stays ignored.
     """
 
     def __enter__(self) -> Self:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+        self._heeded = {s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN}
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._heeded, signal.SIGCHLD})
         return self
 
     def __exit__(
@@ -98,7 +100,7 @@ class Signals:
 
     def wait(self, seconds: float) -> signal.struct_siginfo | None:
         """Return the next signal, or `None` after `seconds`."""
-        return signal.sigtimedwait({*_FORWARDED, signal.SIGCHLD}, max(seconds, 0.0))
+        return signal.sigtimedwait({*self._heeded, signal.SIGCHLD}, max(seconds, 0.0))
 
     def pause(self, seconds: float) -> None:
         """Sleep, unless the job is cancelled.
@@ -106,7 +108,7 @@ class Signals:
         Raises:
             InterruptedRunError: a signal that ends us has come. Its `signal` is the number.
         """
-        if found := signal.sigtimedwait(_ENDING, max(seconds, 0.0)):
+        if found := signal.sigtimedwait(self._heeded & set(_ENDING), max(seconds, 0.0)):
             name = signal.Signals(found.si_signo).name
             message = f"{name} came before the command was started"
             raise InterruptedRunError(message, signal=found.si_signo)

@@ -114,8 +114,10 @@ class Session:
         exchanger: Exchanger | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        if ttl and ttl > grant.ttl:
-            message = f"the grant {grant.name} allows a ttl of {grant.ttl} at most"
+        if ttl is not None and not timedelta(seconds=1) <= ttl <= grant.ttl:
+            message = (
+                f"the grant {grant.name} allows a ttl of {grant.ttl} at most, and of 1 s at least"
+            )
             raise ConfigurationError(message, hint="ask for less, or have the grant changed")
         settings = Settings.from_environ(environ)
         self.grant = grant
@@ -253,7 +255,7 @@ class Session:
         """
         from ci_identity.exchangers.vault import VaultCredential  # noqa: PLC0415  # on demand
 
-        credential = self._credential
+        credential = None if self.revocation else self._credential
         if not isinstance(credential, VaultCredential) or credential.step is None:
             message = f"the session for {self.grant.name} has no open Vault token"
             raise ConfigurationError(message, hint="use a vault grant, inside the with block")
@@ -315,9 +317,13 @@ class Session:
         reason = error.code if isinstance(error, CiIdentityError) else "internal"
         if self._handles:
             self.revocation = self._end(BUDGET, reason=reason)
-        else:
-            with suppress(LedgerError):  # the error that is on its way matters more
-                self._record(Event.FAILED, reason=reason)
+            return
+        # Held, but without a handle: the provider's answer was cut short, or was not one.
+        ending = self._credential.revoke(budget=BUDGET) if self._credential else None
+        if ending and ending.outcome is Outcome.FAILED:
+            _log.error("%s: NOT revoked (%s)", self.grant.name, ending.detail)
+        with suppress(LedgerError):  # the error that is on its way matters more
+            self._record(Event.FAILED, reason=reason)
 
     def _end(self, budget: float, *, reason: str | None) -> Revocation:
         lease = self.lease

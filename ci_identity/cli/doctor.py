@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, print_table
-from ci_identity.doctor.environment import find
+from ci_identity.doctor.environment import NOT_LOOKED_AT, find
 from ci_identity.doctor.finding import Finding
 
 _EXAMPLE = """\
@@ -44,4 +44,4 @@ def _print(findings: Sequence[Finding]) -> None:
             for f in findings
             if f.kind == kind
         )
-    print("cloud metadata services were not asked: a self-hosted runner's machine may have a role")
+    print(NOT_LOOKED_AT)

@@ -1,16 +1,21 @@
 """`ci-identity exec`: run one command with one or more grants, and revoke when it ends."""
 
+import logging
 import os
 import resource
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
 from ci_identity.delivery.process import hide_memory
+from ci_identity.doctor.environment import find_code_injection
 from ci_identity.errors import InterruptedRunError
 from ci_identity.run import run_command
+
+_log = logging.getLogger("ci_identity")
 
 _EXAMPLE = """\
   ci-identity exec --grant migrate-db -- make migrate
@@ -53,6 +58,7 @@ def main(words: Sequence[str]) -> int:
         )
     hide_memory()
     terminal.say_aloud(quiet=args.quiet)
+    _warn_of_plants()
     try:
         finished = run_command(
             command,
@@ -77,6 +83,12 @@ def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
         return words, ()
     at = words.index("--")
     return words[:at], words[at + 1 :]
+
+
+def _warn_of_plants() -> None:
+    """Say what an earlier step may have left in the environment to run inside this one."""
+    if places := [found.place for found in find_code_injection(os.environ, Path.cwd())]:
+        _log.warning("an earlier step could run code in this one by %s", ", ".join(places))
 
 
 def _die_by(signo: int) -> None:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Never
 
@@ -100,4 +99,6 @@ def ttl(text: str) -> timedelta:
 
 def version() -> str:
     """Return the version of the installed package."""
+    from importlib.metadata import version as installed  # noqa: PLC0415  # 40 ms, seldom needed
+
     return installed("ci-identity")

@@ -202,7 +202,7 @@ def removed(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _is_removed(name: str, value: str) -> bool:
-    if name in _NEVER_REMOVED or name.startswith("LC_"):
+    if name in _NEVER_REMOVED:
         return False
     return find_ambient(name) is not None or any(
         True for text in (value, read_named_file(value)) for _ in find_id_tokens(text)

@@ -1,7 +1,9 @@
 """One process tree: started with an environment of its own, kept in reach, and ended for good."""
 
 import ctypes
+import errno
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,32 +50,65 @@ def _prctl(option: int, value: int) -> bool:
         return False
 
 
+def locate(program: str, environ: Mapping[str, str]) -> str:
+    """Return the path of `program`, looked for on the PATH of `environ` as execvp(3) does.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        PermissionError: it is there, but is not a file that this user may execute.
+    """
+    path = environ.get("PATH", os.defpath)
+    if found := shutil.which(program, path=path):
+        return found
+    is_path = os.path.dirname(program) and os.path.exists(program)  # noqa: PTH110, PTH120  # as text
+    if is_path or shutil.which(program, mode=os.F_OK, path=path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    raise FileNotFoundError(errno.ENOENT, "not found")
+
+
 def spawn(
+    path: str,
     command: Sequence[str],
     environ: Mapping[str, str],
     streams: Streams,
-    unblocked: Sequence[signal.Signals],
+    blocked: Iterable[int],
 ) -> int:
-    """Start `command`, found on PATH, and return its pid. It inherits stdin and our process group.
+    """Start `command` and return its pid. It inherits stdin and our process group.
 
     Args:
-        command: the program and its arguments.
+        path: the program's file; one without `#!` is a script of sh(1), as execvp(3) has it.
+        command: the program and its arguments, as it will see them.
         environ: the whole environment of the new process.
         streams: what it writes to.
-        unblocked: the signals that stay blocked in it, as they were before we blocked ours.
+        blocked: the signals that stay blocked in it, as they were before we blocked ours.
 
     Raises:
         OSError: it could not be started, as execve(2) says.
     """
-    return os.posix_spawnp(
-        command[0],
+    try:
+        return _spawn(path, command, environ, streams, blocked)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+    return _spawn("/bin/sh", ["/bin/sh", path, *command[1:]], environ, streams, blocked)
+
+
+def _spawn(
+    path: str,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    streams: Streams,
+    blocked: Iterable[int],
+) -> int:
+    return os.posix_spawn(
+        path,
         list(command),
         environ,
         file_actions=[
             (os.POSIX_SPAWN_DUP2, streams.stdout, 1),
             (os.POSIX_SPAWN_DUP2, streams.stderr, 2),
         ],
-        setsigmask=unblocked,
+        setsigmask=blocked,
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them; a program expects them
     )
 
@@ -115,13 +150,18 @@ def end_tree(find: Callable[[], list[int]]) -> None:
         find: returns the pids of the tree as it is now: whose parent ends is found elsewhere then.
     """
     _signal_all(find(), signal.SIGTERM)
-    deadline = time.monotonic() + KILL_AFTER
-    while find() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    _wait_for_end(find)
     killed: set[int] = set()
     while left := set(find()) - killed:  # once each: a process of root's own stays for ever
         _signal_all(left, signal.SIGKILL)
         killed |= left
+    _wait_for_end(find)  # a kill takes a moment, and its status is wanted
+
+
+def _wait_for_end(find: Callable[[], list[int]]) -> None:
+    deadline = time.monotonic() + KILL_AFTER
+    while find() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _signal_all(pids: Iterable[int], signo: signal.Signals) -> None:

@@ -73,7 +73,7 @@ def _conditions(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:
         yield Mismatch(
             claim=name,
             wanted=" or ".join(map(str, wanted)) or "nothing: the condition is empty",
-            got=_shown(found) if name in claims else None,
+            got=_shown(found or json.dumps(value, default=str)) if name in claims else None,
             remark=remark(name, wanted, found)
             if name in claims
             else remark_absent(name, job.claims),

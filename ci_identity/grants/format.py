@@ -134,7 +134,7 @@ def _grant(node: Table, values: dict[str, Any]) -> Grant:
 GRANT = Keys(
     keys={
         "description": Key(
-            of=Text(expected="a sentence", pattern=r"[\s\S]+"), doc="What the grant is for."
+            of=Text(expected="text", pattern=r"[\s\S]+"), doc="What the grant is for."
         ),
         "for": Key(
             of=Conditions(),

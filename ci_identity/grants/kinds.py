@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
-from ci_identity.errors import CiIdentityError
 from ci_identity.grants.nodes import Node, Scalar, Sequence, Table
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class Word(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made(Generic[T]):
-    """What `make` makes of a value of another kind; `ValueError` and our own errors refuse it."""
+    """What `make` makes of a value of another kind; its `ValueError` says why not."""
 
     of: Kind[Any]
     make: Callable[[Any], T]
@@ -101,7 +100,7 @@ class Made(Generic[T]):
         value = self.of.read(node)
         try:
             return self.make(value)
-        except (ValueError, CiIdentityError) as error:
+        except ValueError as error:
             node.place.refuse(str(error))
 
     def schema(self) -> Schema:

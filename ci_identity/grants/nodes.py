@@ -24,6 +24,9 @@ from ci_identity.errors import GrantsFileError
 MAX_DEPTH = 12
 """Levels of nesting. The format has nine; more is a slip, or an attempt to exhaust the stack."""
 
+MAX_KEY = 200
+"""Characters of a key. Messages name keys, and none of ours is as long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -97,7 +100,10 @@ def compose(text: str, file: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file=file, line=mark.line + 1 if mark else 1)
-        place.refuse(f"is not valid YAML: {error.problem or error.context}")
+        place.refuse(
+            f"is not valid YAML: {error.problem or error.context}",
+            hint="quote values that hold `: ` or begin with a sign; indent with two spaces",
+        )
     except (yaml.YAMLError, ValueError, OverflowError):
         # PyYAML hands what a file says to int() and chr(): "\UFFFFFFFF", %YAML 1.<5000 digits>
         place = Place(file=file, line=composer.line)
@@ -187,6 +193,8 @@ class _Composer:
             here.refuse("has a list or a mapping where a key must be")
         if not event.value or not event.value.isprintable():
             here.refuse("has a key that is empty or cannot be printed")
+        if len(event.value) > MAX_KEY:
+            here.refuse(f"has a key of more than {MAX_KEY} characters")
         if event.value == "<<":
             here.refuse("has a merge key (`<<`); write each grant out, so it can be reviewed")
         return event.value

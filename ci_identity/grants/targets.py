@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ci_identity._http import check_address
+from ci_identity.errors import InsecureAddressError
 from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Text, Word
 from ci_identity.grants.nodes import Table
 from ci_identity.grants.variables import PATTERN, refusal
@@ -28,9 +29,18 @@ def into(build: Callable[..., T]) -> Callable[[Table, dict[str, Any]], T]:
     return lambda _, values: build(**values)
 
 
+def _address(url: str) -> str:
+    try:
+        return check_address(url, what="it")
+    except InsecureAddressError:
+        message = f"must be {ADDRESS_FORM}; plain http is for loopback only"
+        raise ValueError(message) from None
+
+
+ADDRESS_FORM = "an address, https://HOST[:PORT][/PATH]"
 ADDRESS = Made(
-    of=Text(expected="an address, https://HOST[:PORT][/PATH]", pattern=r"https?://[^\s?#@]+"),
-    make=lambda url: check_address(url, what="the address"),
+    of=Text(expected=ADDRESS_FORM, pattern=r"https?://[^\s?#@]+"),
+    make=_address,
 )
 AUDIENCE = Text(expected="the audience of the job's token")
 # No empty, `.` or `..` part. No `%` either: requests decodes %2e, urllib3 then walks up.
@@ -77,7 +87,7 @@ VAULT = Keys(
         "address": Key(of=ADDRESS, doc="The server; VAULT_ADDR if absent."),
         "mount": Key(of=PATH, doc="Where the JWT auth method is mounted; jwt if absent."),
         "role": Key(
-            of=Text(expected="a role's name", pattern=r"\w[\w.-]*", maximum=128),
+            of=Text(expected="a role's name", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", maximum=128),
             doc="The role to log in with.",
             required=True,
         ),
@@ -118,7 +128,10 @@ STATEMENT = Keys(
     keys={
         "allow": Key(
             of=List(
-                of=Text(expected="an action, such as s3:GetObject", pattern=r"\*|[\w-]+:[\w*?]+"),
+                of=Text(
+                    expected="an action, such as s3:GetObject",
+                    pattern=r"\*|[A-Za-z0-9_-]+:[A-Za-z0-9_*?]+",
+                ),
                 maximum=100,
             ),
             doc="The actions.",
@@ -150,7 +163,7 @@ AWS = Keys(
         "role": Key(
             of=Text(
                 expected="the ARN of a role, arn:aws:iam::123456789012:role/NAME",
-                pattern=r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+",
+                pattern=r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+",
             ),
             doc="The ARN of the role.",
             required=True,
@@ -166,7 +179,7 @@ AWS = Keys(
             of=List(
                 of=Text(
                     expected="the ARN of a managed policy",
-                    pattern=ARN + r":policy/[\w+=,.@/-]+",
+                    pattern=ARN + r":policy/[A-Za-z0-9_+=,.@/-]+",
                 ),
                 maximum=10,
             ),
@@ -186,7 +199,10 @@ BOUNDARY = Keys(
             required=True,
         ),
         "role": Key(
-            of=Text(expected="a role, roles/NAME or projects/ID/roles/NAME", pattern=r"[\w.:/-]+"),
+            of=Text(
+                expected="a role, roles/NAME or projects/ID/roles/NAME",
+                pattern=r"[A-Za-z0-9_.:/-]+",
+            ),
             doc="The most that may be done there.",
             required=True,
         ),
@@ -207,7 +223,8 @@ GCP = Keys(
         ),
         "service_account": Key(
             of=Text(
-                expected="the address of a service account", pattern=r"[\w.-]+@[\w.-]+\.[a-z]+"
+                expected="the address of a service account",
+                pattern=r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+\.[a-z]+",
             ),
             doc="The service account to impersonate, if any.",
         ),
@@ -215,7 +232,7 @@ GCP = Keys(
             of=List(
                 of=Text(
                     expected="an OAuth scope, such as cloud-platform",
-                    pattern=r"[a-z][\w.-]*|https://\S+",
+                    pattern=r"[a-z][A-Za-z0-9_.-]*|https://\S+",
                 ),
                 maximum=50,
             ),

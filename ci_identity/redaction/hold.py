@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 
 _GRAM = 8
-_STEP = 64
+_STEP = 32
 
 
 class Beginnings:

@@ -7,7 +7,7 @@ from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
 from ci_identity.redaction.scan import Scanner
-from ci_identity.redaction.view import STRING, PlainView, TerminalView, View
+from ci_identity.redaction.view import STRING, PlainView, Span, TerminalView, View
 from ci_identity.secret import Secret
 
 MIN_PARTIAL = 8
@@ -85,7 +85,7 @@ class Redactor:
         held = self._beginnings.longest(view.text)
         hits = self._hits(view)
         if held >= MIN_PARTIAL:
-            hits.append((view.tail(held), view.end))
+            hits = _merged([*hits, (view.tail(held), view.end)])
         shown = self._show(view, hits, view.end) + self._masked(view.raw[view.end :])
         self._tail, self._done, self._is_open = b"", 0, False
         return shown
@@ -103,15 +103,14 @@ class Redactor:
         self._scanner = Scanner(self._needles)
         self._beginnings = Beginnings(self._needles)
 
-    def _hits(self, view: View) -> list[tuple[int, int]]:
-        hits = self._scanner.hits(view.text)
-        return [(view.offset(start), view.offset(end - 1) + 1) for start, end in hits]
+    def _hits(self, view: View) -> list[Span]:
+        return _merged(view.spans(self._scanner.hits(view.text)))
 
-    def _show(self, view: View, hits: list[tuple[int, int]], until: int) -> bytes:
+    def _show(self, view: View, hits: list[Span], until: int) -> bytes:
         """Return the output for `view.raw` from `_done` up to `until`, or to a hit's end beyond."""
         shown: list[bytes] = []
         at = self._done
-        for start, end in sorted(hits):
+        for start, end in hits:
             if start >= until:
                 break
             if end <= at:
@@ -150,9 +149,9 @@ class Redactor:
         return b"".join((*shown, piece[at:]))
 
 
-def _merged(hits: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merged(hits: Iterable[Span]) -> list[Span]:
     """Return the union of `hits`, in order, as stretches that neither overlap nor touch."""
-    merged: list[tuple[int, int]] = []
+    merged: list[Span] = []
     for start, end in sorted(hits):
         if merged and start <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])

@@ -2,9 +2,10 @@
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 # ECMA-48: CSI, then strings (OSC, DCS, SOS, PM, APC), then everything of two or three bytes.
 _STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
@@ -15,6 +16,8 @@ ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
+
+Span: TypeAlias = tuple[int, int]
 
 
 class View(Protocol):
@@ -39,8 +42,8 @@ class View(Protocol):
         """Return `needle` as it would stand in `text`."""
         ...
 
-    def offset(self, index: int) -> int:
-        """Return where in `raw` the byte `text[index]` stands."""
+    def spans(self, hits: Iterable[Span]) -> list[Span]:
+        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
         ...
 
     def tail(self, size: int) -> int:
@@ -70,9 +73,9 @@ class PlainView:
         """Return `needle` itself."""
         return needle
 
-    def offset(self, index: int) -> int:
-        """Return `index` itself."""
-        return index
+    def spans(self, hits: Iterable[Span]) -> list[Span]:
+        """Return the stretches themselves."""
+        return list(hits)
 
     def tail(self, size: int) -> int:
         """Return where the last `size` bytes begin."""
@@ -104,8 +107,11 @@ class TerminalView:
         """Return `needle` without line ends and escape sequences."""
         return _joined(ESCAPE.sub(b"", needle))
 
-    def offset(self, index: int) -> int:
-        """Return where in `raw` the byte `text[index]` stands."""
+    def spans(self, hits: Iterable[Span]) -> list[Span]:
+        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
+        return [(self._offset(start), self._offset(end - 1) + 1) for start, end in hits]
+
+    def _offset(self, index: int) -> int:
         line_ends, run_ends, hidden = self._gaps
         index += bisect_right(line_ends, index)
         return index + hidden[bisect_right(run_ends, index)]
@@ -126,7 +132,7 @@ class TerminalView:
             return self.end
         if self._runs[-1].endswith(self.text[-size:]):  # the usual case, without the tables
             return self.end - size
-        return self.offset(len(self.text) - size)
+        return self._offset(len(self.text) - size)
 
     def line_end(self, start: int) -> int:
         """Return where the last line end of `raw` from `start` on ends, or else `start`."""

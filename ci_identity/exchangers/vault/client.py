@@ -48,6 +48,7 @@ class VaultClient:
             namespace=namespace,
             session=self._session,
             verify=network.ca_file or True,
+            cert=(),  # none: of `None` it would make one from VAULT_CLIENT_CERT
             allow_redirects=False,
         )
         self._host = urlsplit(address).netloc
@@ -66,9 +67,10 @@ class VaultClient:
             raise Refused(tuple(str(text) for text in texts)) from None
         if answer is None or isinstance(answer, dict):
             return Answer(cast("object", answer), self._host)
-        if answer.status_code == 204:  # noqa: PLR2004  # No Content: how Vault says "done"
+        status = getattr(answer, "status_code", 200)  # hvac gives JSON back without its response
+        if status == 204:  # noqa: PLR2004  # No Content: how Vault says "done"
             return Answer(None, self._host)
-        message = f"{self._host} does not answer as Vault does (status {answer.status_code})"
+        message = f"{self._host} does not answer as Vault does (status {status})"
         raise ProviderAnswerError(message)
 
     @property

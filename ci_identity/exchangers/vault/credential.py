@@ -14,11 +14,16 @@ from ci_identity.model import Delivered, Outcome
 
 
 class VaultCredential:
-    """What was issued for one step: tokens and leases, the values read, and their end."""
+    """What was issued for one step: tokens and leases, the values read, and their end.
+
+    Attributes:
+        expires_at: when what the step has ends by itself, at the latest.
+        login_expires_at: when the login token does, and with it everything; seldom later.
+    """
 
     def __init__(self) -> None:
         self.variables: Mapping[str, Delivered] = {}
-        self.expires_at = datetime.now(UTC)
+        self.expires_at = self.login_expires_at = datetime.now(UTC)
         self.leases: list[str] = []
         self.login: VaultClient | None = None
         self.login_in_namespace: VaultClient | None = None
@@ -57,7 +62,7 @@ class VaultCredential:
         failed = [problem for problem in problems if problem]
         if not failed:
             return Ending(outcome=Outcome.REVOKED)
-        if datetime.now(UTC) >= self.expires_at:
+        if datetime.now(UTC) >= self.login_expires_at:
             return Ending(outcome=Outcome.EXPIRES, reason="expired", detail="it had ended already")
         return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
 

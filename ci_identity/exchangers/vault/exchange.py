@@ -30,6 +30,7 @@ from ci_identity.exchangers.vault.rights import (
     missing,
     needed,
     policy_text,
+    prefix,
 )
 from ci_identity.exchangers.vault.secrets import read_secrets
 from ci_identity.model import Handle, VaultTarget
@@ -97,6 +98,7 @@ class VaultExchanger:
         )
         life = timedelta(seconds=answer.integer("auth", "lease_duration")) or _NO_END
         credential.expires_at = asked_at + life
+        credential.login_expires_at = datetime.now(UTC) + life
         request.record(_token_handle(answer, token, credential.expires_at))
         self._check_kind(answer)
         if life > request.ttl:
@@ -122,6 +124,7 @@ class VaultExchanger:
             life = timedelta.max
         if life <= request.ttl:
             credential.expires_at = asked_at + life
+            credential.login_expires_at = datetime.now(UTC) + life
             return
         what = f"the login token of the role {self._target.role} lives longer than the grant's ttl"
         if not self._target.policies:
@@ -145,8 +148,9 @@ class VaultExchanger:
         own = rights
         if not is_one_namespace:
             own = self._capabilities(present(credential.login), update, request)
-        lacking = [missing(own, update=update, read=()), missing(rights, update=(), read=paths)]
-        if not any(lacking) and (revoke := missing(rights, update=[REVOKE_LEASE], read=())):
+        lacking_here = partial(missing, rights, prefix=prefix(self._target))
+        lacking = [missing(own, update=update, read=()), lacking_here(update=(), read=paths)]
+        if not any(lacking) and (revoke := lacking_here(update=[REVOKE_LEASE], read=())):
             has_leases = any(not _is_static(in_namespace, path, request) for path in paths)
             lacking += [revoke] if has_leases else []
         if policy := "\n".join(filter(None, lacking)):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import dirname
 
+from ci_identity.model import VaultTarget
+
 CREATE = "auth/token/create"
 REVOKE_SELF = "auth/token/revoke-self"
 REVOKE_LEASE = "sys/leases/revoke"
@@ -51,11 +53,26 @@ def needed(*, has_child: bool) -> tuple[str, ...]:
     return (CREATE, REVOKE_SELF) if has_child else (REVOKE_SELF,)
 
 
-def missing(capabilities: Capabilities, *, update: Iterable[str], read: Iterable[str]) -> str:
+def prefix(target: VaultTarget) -> str:
+    """Return what every path of the secrets' namespace begins with in the login's policies.
+
+    A policy's paths are relative to its own namespace, which is the login's
+    (https://openbao.org/docs/concepts/namespaces/).
+    """
+    if target.auth_namespace is None:
+        return ""
+    login = target.auth_namespace.strip("/").removeprefix("root")
+    below = (target.namespace or "").strip("/").removeprefix(login).strip("/")
+    return f"{below}/" if below else ""
+
+
+def missing(
+    capabilities: Capabilities, *, update: Iterable[str], read: Iterable[str], prefix: str = ""
+) -> str:
     """Return the policy text to add so that every path is covered; empty if none is missing."""
     wanted = [(path, "update") for path in update] + [(path, "read") for path in read]
     return "\n".join(
-        policy_text(path, capability)
+        policy_text(prefix + path, capability)
         for path, capability in wanted
         if not {capability, "root"} & set(capabilities.get(path, ()))
     )

@@ -10,7 +10,7 @@ from ci_identity.errors import VaultPolicyError, VaultSecretError
 from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.vault.client import Refused, VaultClient, present, retried
 from ci_identity.exchangers.vault.credential import VaultCredential
-from ci_identity.exchangers.vault.rights import policy_text
+from ci_identity.exchangers.vault.rights import policy_text, prefix
 from ci_identity.model import Delivered, Handle, SecretReference, VaultTarget
 from ci_identity.secret import Secret
 
@@ -49,7 +49,7 @@ def _read(client: VaultClient, path: str, target: VaultTarget, request: Exchange
             raise VaultSecretError(message) from None
         who = f"the policies {', '.join(target.policies)}" if target.policies else "the role"
         message = f"the step's token may not read {path}"
-        hint = f"let {who} have:\n{policy_text(path, 'read')}"
+        hint = f"let {who} have:\n{policy_text(prefix(target) + path, 'read')}"
         raise VaultPolicyError(message, hint=hint) from None
 
 

@@ -1,0 +1,285 @@
+"""How fast redaction is, end to end: `cat log | redactor | cat > /dev/null` beside plain `cat`.
+
+    python benchmarks/redaction.py                      # 256 MB of generated CI log, 5 rounds
+    python benchmarks/redaction.py --size 64 --rounds 3 --secrets 1 10 --json redaction.json
+
+All contenders take turns within each round, and medians are compared: machines are noisy, ratios
+are less so. The clock runs from the first byte to the end of the last; start-up has its own column.
+"""
+# ruff: noqa: S311, S603, S607, T201
+# made-up secrets need no good chance; the programs run are cat and this file; it prints a table
+
+import argparse
+import base64
+import fcntl
+import json
+import os
+import random
+import resource
+import statistics
+import string
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ci_identity.redaction.needles import spellings
+from ci_identity.redaction.stream import Redactor
+
+READ = 1 << 16
+PIPE = 1 << 20
+MB = 1 << 20
+ALNUM = string.ascii_letters + string.digits
+HEX = "0123456789abcdef"
+
+
+@dataclass(kw_only=True)
+class Contender:
+    """One way to handle one text."""
+
+    text: str
+    size: int
+    mode: str
+    secrets: int
+    command: list[str]
+    needles: int = 0
+    seconds: list[float] = field(default_factory=list)
+    start_ms: list[float] = field(default_factory=list)
+    resident_mb: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Median, MB/s."""
+        return self.size / MB / statistics.median(self.seconds)
+
+
+# ── what is measured ─────────────────────────────────────────────────────────────────────────
+
+
+def run_filter(secrets_file: str, mode: str) -> None:
+    """Be the redactor in the middle: what `ci-identity redact` does, and nothing else."""
+    secrets = json.loads(Path(secrets_file).read_text())
+    redactor = Redactor(secrets, mode="fast" if mode == "fast" else "default")
+    for descriptor in (0, 1):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE)
+    os.write(2, b"ready\n")
+    while data := os.read(0, READ):
+        write(redactor.feed(data))
+    write(redactor.finish())
+    os.write(2, b"%d\n" % resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def write(data: bytes) -> None:
+    """Write all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def run_round(contender: Contender, text: Path) -> None:
+    """Send the text through once and note the time."""
+    launched = time.perf_counter()
+    with (
+        subprocess.Popen(
+            contender.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as middle,
+        subprocess.Popen(["cat"], stdin=middle.stdout, stdout=subprocess.DEVNULL) as sink,
+    ):
+        assert middle.stdin  # noqa: S101  # for the type checker: it is a pipe
+        assert middle.stdout  # noqa: S101
+        assert middle.stderr  # noqa: S101
+        middle.stdout.close()
+        if contender.secrets:
+            middle.stderr.readline()
+            contender.start_ms.append(1000 * (time.perf_counter() - launched))
+        started = time.perf_counter()
+        with subprocess.Popen(["cat", text], stdout=middle.stdin):
+            middle.stdin.close()
+            sink.wait()
+        contender.seconds.append(time.perf_counter() - started)
+        if contender.secrets:
+            contender.resident_mb = int(middle.stderr.read()) / 1024
+
+
+def line_latency(secrets: list[str], mode: str) -> float:
+    """Microseconds that `feed` takes for a line of 80 bytes without its end."""
+    redactor = Redactor(secrets, mode="fast" if mode == "fast" else "default")
+    line = b"2026-08-21T10:11:12.123Z npm http fetch GET 200 https://registry.example/left-pa"
+    times: list[float] = []
+    for _ in range(2000):
+        started = time.perf_counter()
+        redactor.feed(line)
+        times.append(time.perf_counter() - started)
+    return 1e6 * statistics.median(times)
+
+
+# ── texts and secrets ────────────────────────────────────────────────────────────────────────
+
+
+def token(chance: random.Random, size: int, alphabet: str = ALNUM) -> str:
+    """Return `size` characters."""
+    return "".join(chance.choices(alphabet, k=size))
+
+
+def make_secrets(count: int) -> list[str]:
+    """Return the mix that jobs have: tokens, passwords, JWTs, access keys, PEM keys."""
+    chance = random.Random(7)
+    kinds: list[Callable[[], str]] = [
+        lambda: "ghs_" + token(chance, 36),
+        lambda: token(chance, 24, ALNUM + "!\"#$%&'()*+,-./:;<=>?@[]^_{|}~\\"),
+        lambda: "eyJhbGciOiJSUzI1NiIsInR5cCI6Ikp" + token(chance, chance.randint(650, 2100)),
+        lambda: "AKIA" + token(chance, 16, string.ascii_uppercase + string.digits),
+        lambda: (
+            "-----BEGIN PRIVATE KEY-----\n"
+            + "\n".join(token(chance, 64, ALNUM + "+/") for _ in range(25))
+            + "\n-----END PRIVATE KEY-----"
+        ),
+        lambda: "glpat-" + token(chance, 30),
+        lambda: "IQoJb3JpZ2luX2Vj" + token(chance, chance.randint(500, 1100), ALNUM + "+/"),
+        lambda: "hvs." + token(chance, 91),
+        lambda: "A1a-" + token(chance, 16),
+        lambda: token(chance, 64, HEX),
+    ]
+    return [kinds[number % len(kinds)]() for number in range(count)]
+
+
+def log_line(chance: random.Random) -> str:
+    """Return one line as builds print them; three in ten are coloured."""
+    word, number = token(chance, 8).lower(), chance.randint(1, 999)
+    body = chance.choice(
+        [
+            f"npm http fetch GET 200 https://registry.npmjs.org/{word}/-/{word}-1.{number}.tgz",
+            f"Collecting {word}==2.{number}  --hash=sha256:{token(chance, 64, HEX)}",
+            f"#{number} sha256:{token(chance, 64, HEX)} 12.1MB / {number}.0MB 3.2s",
+            f"[{number % 100:3d}%] Building CXX object src/{word}/CMakeFiles/{word}.dir/{word}.o",
+            f"tests/{word}/test_{word}.py::test_{word}_is_{number} PASSED",
+            json.dumps({"level": "info", "msg": f"{word} done", "trace": token(chance, 32, HEX)}),
+            f"    at {word} (node_modules/{word}/lib/index.js:{number}:17)",
+            f"\r{number % 100:3d}% |{'#' * (number % 40)}| {number}/999",
+            f"warning: {word} is deprecated, use {word[:4]} instead, see the notes of step {number}",
+            f"integrity sha512-{token(chance, 86, ALNUM + '+/')}==",
+        ]
+    )
+    if chance.random() < 0.3:
+        place = chance.randint(0, len(body))
+        body = (
+            f"{body[:place]}\x1b[{chance.choice(['31', '1;32', '38;5;208'])}m{body[place:]}\x1b[0m"
+        )
+    return f"2026-08-21T10:11:{number % 60:02d}.{number:07d}Z {body}\n"
+
+
+def make_log(secrets: list[str]) -> Iterator[bytes]:
+    """Yield blocks of 1 MB with one secret each, plain or as a base64 pair; 16 differ."""
+    chance = random.Random(11)
+    blocks: list[bytes] = []
+    while True:
+        if len(blocks) < 16:
+            lines = [log_line(chance) for _ in range(MB // 110)]
+            secret = chance.choice(secrets)
+            pair = base64.b64encode(f"user:{secret}".encode()).decode()
+            lines.insert(chance.randrange(len(lines)), f"token={chance.choice([secret, pair])}\n")
+            blocks.append("".join(lines).encode())
+            yield blocks[-1]
+        else:
+            yield chance.choice(blocks)
+
+
+def make_prefixes(secrets: list[str]) -> Iterator[bytes]:
+    """Yield nothing but the first 30 to 95 % of needles."""
+    chance = random.Random(13)
+    needles = [form for secret in secrets for form in spellings(secret.encode())]
+    while True:
+        needle = chance.choice(needles)
+        yield needle[: int(len(needle) * chance.uniform(0.3, 0.95))]
+
+
+def make_texts(secrets: list[str]) -> dict[str, Iterator[bytes]]:
+    """Return the texts by name, each as an endless supply."""
+    return {
+        "log": make_log(secrets),
+        "one letter": iter(lambda: b"A" * MB, None),
+        "only prefixes": make_prefixes(secrets),
+        "only secrets": iter(lambda: secrets[0].encode() * 1000, None),
+        "all coloured": iter(lambda: b"\x1b[31mx\x1b[0my" * 10000, None),
+    }
+
+
+def fill(path: Path, supply: Iterator[bytes], size: int) -> None:
+    """Write `size` bytes."""
+    with path.open("wb") as file:
+        while (missing := size - file.tell()) > 0:
+            file.write(next(supply)[:missing])
+
+
+# ── the run ──────────────────────────────────────────────────────────────────────────────────
+
+
+def measure(options: argparse.Namespace, folder: Path) -> list[Contender]:
+    """Run everything, round by round."""
+    done: list[Contender] = []
+    for count in options.secrets:
+        secrets = make_secrets(count)
+        hunted = [*secrets, "A" * 63 + "B", "A" * 200 + "Z"]
+        (folder / "plain.json").write_text(json.dumps(secrets))
+        (folder / "letters.json").write_text(json.dumps(hunted))
+        for name, supply in make_texts(secrets).items():
+            size = options.size * MB // (1 if name == "log" else 16)
+            text = folder / "text"
+            fill(text, supply, size)
+            case = folder / ("letters.json" if name == "one letter" else "plain.json")
+            turn = [Contender(text=name, size=size, mode="cat", secrets=0, command=["cat"])]
+            for mode in ("fast", "default"):
+                script = [sys.executable, "-I", __file__, "--filter", str(case), mode]
+                turn.append(
+                    Contender(text=name, size=size, mode=mode, secrets=count, command=script)
+                )
+                turn[-1].needles = len({n for s in secrets for n in spellings(s.encode())})
+            for _ in range(options.rounds):
+                for contender in turn:
+                    run_round(contender, text)
+            report(turn)
+            done += turn
+    return done
+
+
+def report(turn: list[Contender]) -> None:
+    """Print one text's rows."""
+    control = turn[0].rate
+    for row in turn[1:]:
+        print(
+            f"{row.text:14} {row.secrets:7} {row.needles:7} {row.mode:8} {row.rate:7.0f} "
+            f"{row.rate / control:6.2f} {control:7.0f} {statistics.median(row.start_ms):8.0f} "
+            f"{row.resident_mb:6.0f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]  # it is above
+    parser.add_argument("--size", type=int, default=256, help="MB of log (other texts: a 16th)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--secrets", type=int, nargs="+", default=[1, 3, 10, 100])
+    parser.add_argument("--folder", type=Path, help="where the texts are kept while it runs")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--filter", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.filter:
+        run_filter(*options.filter)
+        return
+    print("text           secrets needles mode        MB/s  x cat cat MB/s start ms RSS MB")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        done = measure(options, Path(folder))
+    for mode in ("fast", "default"):
+        latency = line_latency(make_secrets(3), mode)
+        print(f"feed() of a line of 80 bytes, 3 secrets, {mode}: {latency:.1f} us")
+    if options.json:
+        rows = [{**asdict(row), "mb_per_s": row.rate} for row in done]
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What a server's own record must show of every job that got in, whoever let it in."""
+
+import hvac.exceptions
+
+from ci_identity.sandbox.openbao import OpenBao
+
+
+def assert_all_revoked(openbao: OpenBao, *, logins_before: int = 0) -> None:
+    """Assert that every login since then was ended by its own token, and that it is dead.
+
+    Args:
+        openbao: the server.
+        logins_before: how many of its logins not to look at: `len(openbao.logins())` of earlier.
+    """
+    ended = {
+        entry["auth"]["accessor"]
+        for entry in openbao.revocations()
+        if entry["request"]["path"] == "auth/token/revoke-self"
+    }
+    for login in openbao.logins()[logins_before:]:
+        accessor = login["auth"]["accessor"]
+        assert accessor in ended, f"the login token {accessor} was never revoked"
+        assert not is_alive(openbao, accessor, namespace=_namespace(login))
+
+
+def is_alive(openbao: OpenBao, accessor: str, *, namespace: str | None = None) -> bool:
+    """True if the server still knows the token with this accessor."""
+    try:
+        openbao.client(namespace=namespace).auth.token.lookup_accessor(accessor)
+    except hvac.exceptions.VaultError:
+        return False
+    return True
+
+
+def _namespace(login: dict[str, dict[str, dict[str, str]]]) -> str | None:
+    return login["request"]["namespace"].get("path")
