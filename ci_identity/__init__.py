@@ -64,6 +64,7 @@ _HOME = {
     "detect": "sources",
 }
 
+
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         message = f"module 'ci_identity' has no attribute {name!r}"

@@ -2,11 +2,11 @@
 
 import logging
 import os
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,9 +21,16 @@ from ci_identity.delivery.process import (
     children,
     descendants,
     end_tree,
+    locate,
     spawn,
 )
-from ci_identity.errors import ConflictingVariableError, InterruptedRunError, UndeliverableError
+from ci_identity.errors import (
+    ConfigurationError,
+    ConflictingVariableError,
+    DeliveryError,
+    InterruptedRunError,
+    UndeliverableError,
+)
 from ci_identity.model import VaultTarget
 from ci_identity.redaction.relay import Relay
 from ci_identity.redaction.stream import Redactor
@@ -39,6 +46,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FORWARDED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
 _SENT_BY_TERMINAL = 128
 """`si_code` SI_KERNEL (sigaction(2)): the terminal has signalled the whole group already."""
+
+_UNKNOWN = 125 << 8
+"""A wait status (waitpid(2)) for a child whose own is lost: never a success."""
 
 _TICK = 0.5
 _TICK_WHEN_ENDING = 0.02
@@ -94,9 +104,9 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     @property
-    def before(self) -> list[signal.Signals]:
+    def before(self) -> AbstractSet[int]:
         """The signals that were blocked before."""
-        return [signal.Signals(number) for number in self._before]
+        return self._before
 
     def wait(self, seconds: float) -> signal.struct_siginfo | None:
         """Return the next signal, or `None` after `seconds`."""
@@ -134,9 +144,12 @@ def run_sessions(
     Raises:
         CiIdentityError: nothing was started; what had been issued is revoked.
         RevocationError: the command succeeded, but a lease may still be alive.
+        DeliveryError: the command succeeded, but its output could not be written.
     """
-    if shutil.which(command[0], path=environ.get("PATH", os.defpath)) is None:
-        return _not_started(command[0], FileNotFoundError(2, "not found"))
+    try:
+        path = locate(command[0], environ)
+    except OSError as error:
+        return _not_started(command[0], error)
     with Signals() as signals, ExitStack() as stack:
         opened = sessions(signals.pause)
         _check_variables(opened)
@@ -145,15 +158,16 @@ def run_sessions(
             stack.callback(session.close)
         run = _Run(opened, signals, patience or Patience(), owns_process=owns_process)
         try:
-            run.start(command)
+            run.start(path, command)
         except OSError as error:
             finished = _not_started(command[0], error)
         else:
             finished = run.supervise()
-    _log.info("ledger head: %s", opened[-1].head)
+    _log.info("ledger head: %s", opened[0].head)  # the last to be closed
     if finished.code == 0:
         for session in opened:
             session.close().check()
+        run.check_output()
     return finished
 
 
@@ -241,7 +255,7 @@ class _Run:
         self._is_cancelled = False
         self._revoke_at = float("inf")
 
-    def start(self, command: Sequence[str]) -> None:
+    def start(self, path: str, command: Sequence[str]) -> None:
         """Start the child with its output going through redactors.
 
         Raises:
@@ -251,7 +265,8 @@ class _Run:
         self._relays = [self._relay(sink) for sink in ((1,) if one_stream else (1, 2))]
         streams = Streams(stdout=self._relays[0].child_end, stderr=self._relays[-1].child_end)
         try:
-            self._pid = spawn(command, _environ(self._sessions), streams, self._signals.before)
+            environ, blocked = _environ(self._sessions), self._signals.before
+            self._pid = spawn(path, command, environ, streams, blocked)
         except BaseException:
             for relay in self._relays:
                 relay.abort()
@@ -284,7 +299,22 @@ class _Run:
             relay.stop(timeout=1.0)
         if revocation is not None:
             revocation.join()
+        for problem in self._lost():
+            _log.error("the command's output was cut off: %s", problem)
         return self._finished()
+
+    def check_output(self) -> None:
+        """Raise `DeliveryError` if output was lost, other than for want of a reader."""
+        for problem in self._lost():
+            message = f"the command succeeded, but its output could not be written: {problem}"
+            raise DeliveryError(
+                message,
+                cause="the file or device that our output goes to takes no more",
+                hint="make room there, and run the command again; its credential was revoked",
+            )
+
+    def _lost(self) -> list[str]:
+        return [relay.problem for relay in self._relays if relay.problem]
 
     def _forward(self, found: signal.struct_siginfo) -> None:
         if self._status is None and found.si_code != _SENT_BY_TERMINAL:
@@ -315,7 +345,8 @@ class _Run:
         while wanted == -1 or self._status is None:
             try:
                 pid, status = os.waitpid(wanted, os.WNOHANG)
-            except ChildProcessError:
+            except ChildProcessError:  # the child too, if somebody else has waited for it
+                self._status = _UNKNOWN if self._status is None else self._status
                 return
             if pid == 0:
                 return
@@ -348,6 +379,9 @@ def _environ(sessions: Sequence[Session]) -> Environment:
 
 def _check_variables(sessions: Sequence[Session]) -> None:
     """Refuse, before anything is issued, what could not be delivered."""
+    if not sessions:
+        message = "there is no grant to run the command with"
+        raise ConfigurationError(message, hint="name one")
     seen: dict[str, str] = {}
     for grant in (session.grant for session in sessions):
         names = tuple(grant.target.secrets) if isinstance(grant.target, VaultTarget) else ()

@@ -1,6 +1,5 @@
 """The command: one file per subcommand, each of them parse, one call, exit code."""
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,7 +26,12 @@ EXEC_FAILED = 125
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code (the design's section 6)."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    terminal.open_streams()
+    code = _main(list(sys.argv[1:] if argv is None else argv))
+    return code if terminal.flush() else code or 1
+
+
+def _main(words: Sequence[str]) -> int:
     name = words[0] if words else "--help"
     if name in {"-h", "--help", "help"}:
         print(HELP.format(commands="\n".join(f"  {n:<8}  {h}" for n, h in COMMANDS.items())))
@@ -48,7 +52,6 @@ def _run(name: str, words: Sequence[str]) -> int:
         terminal.print_error(error)
         code = error.exit_code
     except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     except KeyboardInterrupt:
         code = 130

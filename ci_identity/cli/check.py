@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ci_identity.cli.parser import Parser
-from ci_identity.cli.terminal import paint, print_json, printable
+from ci_identity.cli.terminal import paint, print_json, shown
 from ci_identity.errors import GrantsFileError
 from ci_identity.grants.lint import lint
 from ci_identity.session import load_grants
@@ -35,8 +35,8 @@ def main(words: Sequence[str]) -> int:
         for finding in findings:
             word = paint("error", "red") if finding.is_error else paint("warning", "yellow")
             place = f"{grants.name}:{finding.line}"
-            print(printable(f"{place}: {finding.grant}: ") + f"{word}[{finding.code}]: ", end="")
-            print(printable(f"{finding.message}\n  fix: {finding.hint}"))
+            print(shown(f"{place}: {finding.grant}: ") + f"{word}[{finding.code}]: ", end="")
+            print(shown(f"{finding.message}\n  fix: {finding.hint}"))
         names = ", ".join(grants.grants)
         print(
             f"{grants.name}: {len(grants.grants)} grants ({names}), {errors} errors, "

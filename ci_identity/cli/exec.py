@@ -4,7 +4,6 @@ import logging
 import os
 import resource
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +55,10 @@ def main(words: Sequence[str]) -> int:
         raise UsageError(
             message, hint="put it after `--`: ci-identity exec --grant NAME -- COMMAND"
         )
+    # Were SIGCHLD ignored, as we may have been started, the command's exit code would be lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside the run it ends us as any other does
     hide_memory()
     terminal.say_aloud(quiet=args.quiet)
     _warn_of_plants()
@@ -93,9 +96,8 @@ def _warn_of_plants() -> None:
 
 def _die_by(signo: int) -> None:
     """End as the command ended, so that whoever waits for us sees the same signal."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its death may be worth a core, ours is not
-    signal.signal(signo, signal.SIG_DFL)
+    if signo != signal.SIGKILL:  # which nobody can catch or block
+        signal.signal(signo, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signo})
     os.kill(os.getpid(), signo)

@@ -3,13 +3,20 @@
 import json
 import logging
 import os
+import re
+import select
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from ci_identity._text import printable
 from ci_identity.errors import CiIdentityError
+
+_PATIENCE = 1000
+"""Milliseconds that a message waits for a reader that takes nothing."""
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
 
@@ -30,23 +37,50 @@ def paint(text: str, *colours: str, stream: TextIO | None = None) -> str:
     return "".join(f"\033[{_COLOURS[colour]}m" for colour in colours) + text + "\033[0m"
 
 
-def printable(text: str) -> str:
-    """Return `text` with every control character but the line end shown by its code point.
+def shown(text: str) -> str:
+    """Return `text`, line by line, with nothing that a terminal or a CI's runner would obey.
 
-    Claims are written by strangers: without this one could move the cursor, or begin a line with
-    `::` and so command GitHub's runner.
+    GitHub's runner obeys `::command::` at the start of a line, and `##[command]` anywhere in it.
     """
-    shown = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
-    return shown.replace("\n::", "\n ::")
+    lines = map(printable, text.split("\n"))
+    quiet = (f" {line}" if line.lstrip().startswith("::") else line for line in lines)
+    return re.sub(r"##(\w*)\[", r"##\1\\u005b", "\n".join(quiet))
+
+
+def open_streams() -> None:
+    """Make sure that descriptors 0, 1 and 2 are open, so that no file of ours takes their place."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  # stdin, stdout, stderr
+        os.set_inheritable(fd, True)  # noqa: FBT003  # the function's only argument
+    os.close(fd)
+
+
+def tell(text: str) -> None:
+    """Write a message to stderr; a reader that has gone or takes nothing does not keep us."""
+    rest = memoryview(f"{text}\n".encode(errors="backslashreplace"))
+    ready = select.poll()
+    ready.register(2, select.POLLOUT)
+    with suppress(OSError):
+        while rest and ready.poll(_PATIENCE):
+            rest = rest[os.write(2, rest[: select.PIPE_BUF]) :]  # so much never blocks then
+
+
+def flush() -> bool:
+    """Write out what was printed; False if whoever read it has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more, and complain
+        return False
+    return True
 
 
 def print_error(error: CiIdentityError) -> None:
     """Print what happened, the likely cause and the fix, to stderr."""
     head = paint(f"error[{error.code}]", "red", "bold", stream=sys.stderr)
-    lines = [f"{head}: {printable(str(error))}"]
+    lines = [f"{head}: {shown(str(error))}"]
     lines += [f"  {name}: {_indented(text)}" for name, text in _advice(error)]
     lines += [f"  note: {_indented(note)}" for note in getattr(error, "__notes__", ())]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    tell("\n".join(lines))
 
 
 def _advice(error: CiIdentityError) -> Sequence[tuple[str, str]]:
@@ -55,7 +89,7 @@ def _advice(error: CiIdentityError) -> Sequence[tuple[str, str]]:
 
 
 def _indented(text: str) -> str:
-    return printable(text).replace("\n", "\n    ")
+    return shown(text).replace("\n", "\n    ")
 
 
 def defect(error: Exception) -> CiIdentityError:
@@ -67,33 +101,35 @@ def defect(error: Exception) -> CiIdentityError:
 
 def print_json(value: object) -> None:
     """Print `value` for programs."""
-    print(json.dumps(value, indent=2, default=str))
+    text = json.dumps(value, indent=2, default=str)
+    print(re.sub(r"##(\w*)\[", r"##\1\\u005b", text))  # the same to programs; see `shown`
 
 
 def print_table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
     """Print `rows` in columns as wide as they need to be."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
+    cells = [[shown(cell).replace("\n", "\\n") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(f"{indent}{line}".rstrip())
 
 
-class _Lines(logging.Formatter):
+class _Lines(logging.Handler):
     """`ci-identity: ...`, in the colour of how bad it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(self.format(record))
 
     def format(self, record: logging.LogRecord) -> str:
         level = {logging.WARNING: ("yellow", "warning: "), logging.ERROR: ("red", "")}
         colour, word = level.get(record.levelno, ("dim", ""))
-        text = f"ci-identity: {word}{printable(record.getMessage())}"
+        text = f"ci-identity: {word}{shown(record.getMessage())}"
         return paint(text, colour, stream=sys.stderr)
 
 
 def say_aloud(*, quiet: bool) -> None:
     """Let the package's messages go to stderr; only warnings and errors if `quiet`."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
     log = logging.getLogger("ci_identity")
-    log.handlers = [handler]
+    log.handlers = [_Lines()]
     log.propagate = False
     log.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from ci_identity.cli.parser import Parser
-from ci_identity.cli.terminal import paint, print_json, print_table, printable
+from ci_identity.cli.terminal import paint, print_json, print_table, shown
 from ci_identity.grants.decide import unaccounted
 from ci_identity.model import JobIdentity, UnverifiedClaims
 from ci_identity.sources import fetch, sources
@@ -49,4 +49,4 @@ def _print(job: JobIdentity) -> None:
     print(paint("claims, unverified", "bold"))
     print_table((name, str(value)) for name, value in sorted(job.claims.items()))
     if unknown := unaccounted(job.claims):
-        print(f"claims that ci-identity does not know: {printable(', '.join(unknown))}")
+        print(f"claims that ci-identity does not know: {shown(', '.join(unknown))}")

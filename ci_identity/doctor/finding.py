@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-_MAX_TEXT = 300
+from ci_identity._text import shortened
 
 
 class Kind(StrEnum):
@@ -39,10 +39,4 @@ class Finding:
 
     def __post_init__(self) -> None:
         for field in ("place", "detail"):
-            object.__setattr__(self, field, printable(getattr(self, field)))
-
-
-def printable(text: str) -> str:
-    """Return `text` fit for a terminal: names, paths and claims are written by others."""
-    shown = "".join(char if char.isprintable() else "�" for char in text)
-    return shown if len(shown) <= _MAX_TEXT else shown[:_MAX_TEXT] + "…"
+            object.__setattr__(self, field, shortened(getattr(self, field)))

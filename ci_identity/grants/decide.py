@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import cast
 
+from ci_identity._text import shortened
 from ci_identity.grants.claims import unaccounted
 from ci_identity.grants.pattern import matches
 from ci_identity.grants.remarks import remark, remark_absent
 from ci_identity.model import Accept, Decision, Grant, JobIdentity, Mismatch, Wanted
 
 __all__ = ["decide", "unaccounted"]
-
-MAX_SHOWN = 300
-"""Characters of a claim that a mismatch shows."""
 
 REFUSALS: Mapping[Accept, tuple[Callable[[JobIdentity], bool | None], str, str]] = MappingProxyType(
     {
@@ -73,7 +71,7 @@ def _conditions(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:
         yield Mismatch(
             claim=name,
             wanted=" or ".join(map(str, wanted)) or "nothing: the condition is empty",
-            got=_shown(found or json.dumps(value, default=str)) if name in claims else None,
+            got=shortened(found or json.dumps(value, default=str)) if name in claims else None,
             remark=remark(name, wanted, found)
             if name in claims
             else remark_absent(name, job.claims),
@@ -101,17 +99,6 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _shown(text: str) -> str:
-    """Return a claim so that a terminal takes it for text: its author may be an attacker."""
-    cut = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
-    return "".join(
-        character
-        if character.isprintable()
-        else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in cut
-    )
-
-
 def _refusals(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:
     for accept, (holds, wanted, why) in REFUSALS.items():
         is_so = holds(job)
@@ -127,7 +114,7 @@ def _refusals(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:
 
 
 def _steps(grant: Grant, job: JobIdentity, step: str | None) -> Iterator[Mismatch]:
-    got = _shown(job.step) if job.step is not None else None
+    got = shortened(job.step) if job.step is not None else None
     if grant.steps and job.step not in grant.steps:
         remark = "" if got else "this CI has no step ids, so `steps:` cannot be kept here"
         yield Mismatch(claim="step", wanted=" or ".join(grant.steps), got=got, remark=remark)

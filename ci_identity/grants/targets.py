@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ci_identity._http import check_address
+from ci_identity._address import check_address
 from ci_identity.errors import InsecureAddressError
 from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Text, Word
 from ci_identity.grants.nodes import Table

@@ -10,8 +10,8 @@ _STEP = 32
 class Beginnings:
     """The proper prefixes of all needles, found by look-up instead of by an automaton of them all.
 
-    A prefix of 8 bytes or more shows a needle's gram at an offset of 0, 64, 128 ... somewhere in
-    its last 71 bytes, so that 64 look-ups rule out every long one, whatever the needles are.
+    A prefix of 8 bytes or more shows a needle's gram at an offset of 0, 32, 64 ... somewhere in its
+    last 39 bytes, so that 32 look-ups rule out every long one, whatever the needles are.
     """
 
     def __init__(self, needles: Collection[bytes]) -> None:

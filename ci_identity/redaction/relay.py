@@ -23,6 +23,9 @@ class Relay:
 
     It is a thread of its own because our stdout may block for as long as its reader likes, and
     signals and revocation must not wait for that.
+
+    Attributes:
+        problem: why writing ended early, if not for want of a reader.
     """
 
     def __init__(self, redactor: Redactor, sink: int, *, done: Callable[[], None]) -> None:
@@ -32,6 +35,8 @@ class Relay:
         self._source, self.child_end = os.pipe()
         self._stop = threading.Event()
         self._last = time.monotonic()
+        self._is_writing = False
+        self.problem: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"relay-{sink}", daemon=True)
         for pipe in (self._source, sink):
             with suppress(OSError):  # not a pipe, or over this user's limit: slower, that is all
@@ -54,8 +59,8 @@ class Relay:
 
     @property
     def silence(self) -> float:
-        """Seconds since the last byte."""
-        return time.monotonic() - self._last
+        """Seconds since the last byte; none pass while our reader lets us wait."""
+        return 0.0 if self._is_writing else time.monotonic() - self._last
 
     def stop(self, timeout: float) -> None:
         """Write out what was read, and end within `timeout` seconds if our reader lets us."""
@@ -64,8 +69,11 @@ class Relay:
 
     def _run(self) -> None:
         try:
-            with suppress(BrokenPipeError):
-                self._copy()
+            self._copy()
+        except BrokenPipeError:
+            pass  # our reader has what it wanted
+        except OSError as error:
+            self.problem = error.strerror
         finally:
             os.close(self._source)  # whoever still writes learns it by SIGPIPE
             self._done()
@@ -79,8 +87,10 @@ class Relay:
             data = os.read(self._source, _CHUNK)
             if not data:
                 break
-            self._last = time.monotonic()
+            self._is_writing = True
             self._write(self._redactor.feed(data))
+            self._last = time.monotonic()
+            self._is_writing = False
         self._write(self._redactor.finish())
 
     def _write(self, data: bytes) -> None:

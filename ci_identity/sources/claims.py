@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ci_identity._text import printable
 from ci_identity.model import JobIdentity, SubjectToken, UnverifiedClaims
 from ci_identity.sources import subject_token
 
@@ -174,5 +175,5 @@ def _text(claims: UnverifiedClaims, name: str) -> str | None:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, str) and value:
-        return subject_token.printable(value)
+        return printable(value)
     return None

@@ -15,7 +15,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from ci_identity._http import Answer, HttpSession, Network, check_address, is_loopback, retry
+from ci_identity._address import check_address, is_loopback
+from ci_identity._http import Answer, HttpSession, Network, retry
 from ci_identity.errors import (
     ForkIdentityError,
     IdTokenPermissionError,

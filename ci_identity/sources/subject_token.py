@@ -7,6 +7,7 @@ from typing import TypeGuard, cast
 
 import jwt
 
+from ci_identity._text import shortened
 from ci_identity.errors import AudienceError, ExpiredTokenError, MalformedTokenError
 from ci_identity.model import UnverifiedClaims
 from ci_identity.secret import Secret
@@ -22,7 +23,6 @@ Clock = Callable[[], datetime]
 
 _COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_MAX_SHOWN = 200
 
 
 def utc_now() -> datetime:
@@ -128,15 +128,9 @@ def check_audience(claims: UnverifiedClaims, audience: str, *, origin: str) -> N
         raise AudienceError(message)
 
 
-def printable(text: str) -> str:
-    """Return `text` fit for a terminal: nothing that moves, hides or reorders what is beside it."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
-
-
 def quoted(*texts: str) -> str:
     """Return texts of others fit for a message: printable, cut short, with commas between."""
-    short = (text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..." for text in texts)
-    return ", ".join(printable(text) for text in short)
+    return ", ".join(map(shortened, texts))
 
 
 def _check_time(claims: UnverifiedClaims, *, origin: str, now: datetime) -> None:

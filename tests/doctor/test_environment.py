@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci_identity.doctor.environment import find_code_injection
-from ci_identity.doctor.finding import Finding, Kind, printable
+from ci_identity.doctor.finding import Finding, Kind
 from tests.doctor.planting import Machine, assert_untold, id_token, jwt, secret
 
 
@@ -271,12 +271,6 @@ def test_folders_of_steps_before_the_system_s_are_found(machine: Machine) -> Non
     environ = {"RUNNER_TEMP": str(temp), "PATH": f"{temp}/bin:/usr/bin:{machine.cwd}/bin"}
     finding = only(tuple(find_code_injection(environ, machine.cwd)))
     assert finding.place == f"PATH {temp}/bin"
-
-
-def test_text_from_others_is_made_printable_and_short() -> None:
-    """Escape sequences, line breaks and bidirectional marks never reach a terminal."""
-    assert printable("a\x1b[2Jb\nc\u202ed") == "a�[2Jb�c�d"
-    assert len(printable("x" * 1000)) == 301
 
 
 def test_values_in_base64_are_not_decoded(machine: Machine) -> None:

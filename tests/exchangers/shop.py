@@ -75,6 +75,9 @@ class Shop:
         openbao: the server.
         issuer: whose tokens it trusts.
         namespace: the namespace to set all of it up in, which then gets its own mounts.
+
+    Attributes:
+        last: what the last exchange came to.
     """
 
     def __init__(self, openbao: OpenBao, issuer: Issuer, *, namespace: str | None = None) -> None:
@@ -83,6 +86,7 @@ class Shop:
         self.path = f"secret/data/{self.name}"
         self.root = openbao.client(namespace=namespace)
         self.password = secrets.token_urlsafe(16)
+        self.last = Exchange()
         if namespace:
             self.root.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
             self.trust(self.root)
@@ -153,7 +157,7 @@ class Shop:
     ) -> Iterator[Exchange]:
         """Exchange a token at `target`, and end whatever was issued, however it goes."""
         target = target or self.target()
-        seen = Exchange()
+        self.last = seen = Exchange()
         seen.request = self._request(target, token or self.token(), seen, ttl=ttl)
         if record:
             object.__setattr__(seen.request, "record", record)

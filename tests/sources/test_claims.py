@@ -109,7 +109,7 @@ def test_without_an_attempt_the_run_is_its_id() -> None:
 def test_texts_are_made_printable() -> None:
     """An environment's name may hold anything; a terminal or a ledger should not."""
     job = identify(_token(_GITHUB | {"environment": "a\x1b[2J\n"}))
-    assert job.environment == "a\ufffd[2J\ufffd"
+    assert job.environment == "a\\x1b[2J\\n"
 
 
 @pytest.mark.parametrize("name", ["iss", "sub", "aud", "exp"])

@@ -17,7 +17,7 @@ from ci_identity.errors import (
     MalformedTokenError,
 )
 from ci_identity.secret import Secret
-from ci_identity.sources.subject_token import LEEWAY, MAX_TOKEN, parse, printable, quoted, read
+from ci_identity.sources.subject_token import LEEWAY, MAX_TOKEN, parse, read
 
 Sign = Callable[..., str]
 
@@ -211,9 +211,3 @@ def test_a_token_out_of_its_time_is_refused_with_both_times(
     token = Secret(sign(**{claim: int((now + offset).timestamp())}))
     with pytest.raises(ExpiredTokenError, match=said):
         read(token, origin="it", audience="vault", now=now)
-
-
-def test_texts_of_others_are_made_harmless_for_a_terminal() -> None:
-    """Escapes, newlines and text that reorders what is beside it do not reach a terminal."""
-    assert printable("a\x1b[2J\r\n\u202eb c") == "a\ufffd[2J\ufffd\ufffd\ufffdb c"
-    assert quoted("a" * 500, "b") == f"{'a' * 200}..., b"

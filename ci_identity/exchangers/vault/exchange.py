@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
 
-from ci_identity._http import Answer, Network, check_address
+from ci_identity._address import check_address
+from ci_identity._http import Answer, Network
 from ci_identity.errors import (
     ConfigurationError,
     TokenLifeError,

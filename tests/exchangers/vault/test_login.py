@@ -9,6 +9,7 @@ import pytest
 from ci_identity.errors import (
     CiIdentityError,
     ExchangeError,
+    LedgerError,
     TokenLifeError,
     VaultAudienceError,
     VaultClaimsError,
@@ -20,11 +21,16 @@ from ci_identity.errors import (
     VaultTokenTimeError,
 )
 from ci_identity.exchangers.vault.errors import refusal
-from ci_identity.model import Outcome, SecretReference
+from ci_identity.model import Outcome
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.secret import Secret
 from tests.audit import is_alive
 from tests.exchangers.shop import Shop
+
+_OWN_RIGHTS = tuple(
+    f'path "{path}" {{ capabilities = ["update"] }}'
+    for path in ("sys/capabilities-self", "auth/token/revoke-self")
+)
 
 
 def refused(shop: Shop, kind: type[ExchangeError], **asked: Any) -> str:
@@ -174,43 +180,102 @@ def test_claim_name_in_a_refusal_is_a_name() -> None:
 def test_token_with_few_uses(shop: Shop) -> None:
     """A role of limited uses cannot make the step's token: it is refused, and the login ended."""
     shop.role(token_num_uses=2)
-    told = str(shop.refuse())
-    assert "for 2 uses only" in told
-
-
-def test_limited_uses_are_the_kind_of_token(shop: Shop) -> None:
-    """The error's code says that the role's tokens are of the wrong kind; the hint has the fix."""
-    shop.role(token_num_uses=2)
     error = shop.refuse()
     assert isinstance(error, VaultTokenKindError)
+    assert "for 2 uses only" in str(error)
     assert "token_num_uses=0" in error.hint
+    assert shop.last.credential.revoke(budget=5.0).outcome is Outcome.REVOKED
 
 
-def test_batch_tokens(request: pytest.FixtureRequest) -> None:
-    """A role of batch tokens is refused; nobody claims that its token was revoked."""
-    shop = Shop(request.getfixturevalue("openbao"), request.getfixturevalue("issuer"))
+def test_batch_tokens(shop: Shop) -> None:
+    """A role of batch tokens is refused, and nobody claims that its token was ended."""
     shop.role(token_type="batch", token_ttl="1m")
-    seen = None
-    with pytest.raises(VaultTokenKindError, match="issues batch tokens"), shop.exchange() as seen:
-        pass
-    reads = [entry for entry in shop.openbao.audit() if entry["request"]["path"] == shop.path]
-    assert [entry["request"]["operation"] for entry in reads if entry["type"] == "request"] == [
-        "update"  # when the secret was stored
+    error = shop.refuse()
+    assert isinstance(error, VaultTokenKindError)
+    assert "issues batch tokens" in str(error)
+    assert shop.last.credential.variables == {}
+    assert shop.last.credential.revoke(budget=5.0).outcome is Outcome.FAILED
+
+
+# ── how long the login token lives ───────────────────────────────────────────────────────────
+
+
+def life_of(shop: Shop, accessor: str) -> int:
+    """Return the seconds that the server still gives the token."""
+    found = shop.root.auth.token.lookup_accessor(accessor)
+    return int(found["data"]["ttl"])
+
+
+def test_long_login_is_shortened(shop: Shop) -> None:
+    """A role that gives an hour where the grant asks for two minutes: the login gets the two."""
+    shop.role(token_ttl="1h")
+    with shop.exchange(ttl=timedelta(minutes=2)) as seen:
+        assert 0 < life_of(shop, seen.accessors()[0]) <= 120
+        assert seen.credential.expires_at <= datetime.now(UTC) + timedelta(minutes=2)
+        assert seen.warnings == []
+
+
+def test_short_login_is_left_alone(shop: Shop) -> None:
+    """A role that gives less than the grant asks for is not asked for more."""
+    shop.role(token_ttl="1m")
+    with shop.exchange() as seen:
+        assert life_of(shop, seen.accessors()[0]) <= 60
+        assert seen.credential.expires_at <= datetime.now(UTC) + timedelta(minutes=1)
+    paths = [entry["request"]["path"] for entry in shop.openbao.audit()]
+    login = len(paths) - 1 - paths[::-1].index("auth/jwt/login")
+    assert "auth/token/renew-self" not in paths[login:]
+
+
+def test_login_that_cannot_be_shortened_is_refused(shop: Shop) -> None:
+    """A periodic login token keeps its period: without a child it would outlive the grant."""
+    shop.role(token_period="1h")
+    error = shop.refuse(shop.target(policies=()))
+    assert isinstance(error, TokenLifeError)
+    assert "cannot be shortened" in str(error)
+    assert "`policies`" in error.hint
+
+
+def test_login_that_may_not_shorten_itself_is_refused(shop: Shop) -> None:
+    """The same where the role's policies do not let the token renew itself."""
+    shop.policy("ci", "\n".join([*_OWN_RIGHTS, shop.may_read(shop.path)]))
+    shop.role(token_ttl="1h", token_no_default_policy=True)
+    assert isinstance(shop.refuse(shop.target(policies=())), TokenLifeError)
+
+
+def test_child_makes_up_for_a_long_login(shop: Shop) -> None:
+    """With `policies`, the step's token ends in time all the same; people are told to fix it."""
+    shop.role(token_period="1h")
+    with shop.exchange(ttl=timedelta(minutes=2)) as seen:
+        login, child = seen.accessors()
+        assert life_of(shop, login) > 3000
+        assert life_of(shop, child) <= 120
+        assert seen.credential.expires_at <= datetime.now(UTC) + timedelta(minutes=2)
+        assert seen.credential.login_expires_at > datetime.now(UTC) + timedelta(minutes=50)
+    (warning,) = seen.warnings
+    assert "set token_ttl on the role" in warning
+
+
+def test_step_without_policies_has_the_login_token(shop: Shop) -> None:
+    """Where the grant names no policies there is one token, and it reads the values."""
+    with shop.exchange(shop.target(policies=())) as seen:
+        assert seen.values == {"PASSWORD": shop.password}
+        (accessor,) = seen.accessors()
+        assert is_alive(shop.openbao, accessor)
+    assert not is_alive(shop.openbao, accessor)
+
+
+def test_handles_come_before_what_follows(shop: Shop) -> None:
+    """If the login cannot be recorded, nothing else is asked but its end."""
+
+    def full_disk(_: object) -> None:
+        message = "no space left"
+        raise LedgerError(message)
+
+    before = len(shop.openbao.audit())
+    assert isinstance(shop.refuse(record=full_disk), LedgerError)
+    asked = [
+        entry["request"]["path"]
+        for entry in shop.openbao.audit()[before:]
+        if entry["type"] == "response"
     ]
-
-
-def test_batch_token_is_not_called_revoked(request: pytest.FixtureRequest) -> None:
-    """A batch token cannot be ended, and that is what the ending says."""
-    shop = Shop(request.getfixturevalue("openbao"), request.getfixturevalue("issuer"))
-    shop.role(token_type="batch", token_ttl="1m")
-    endings = []
-    original = type(shop).exchange
-    assert original
-    error_seen = []
-
-    def record(handle: object) -> None:
-        error_seen.append(handle)
-
-    with pytest.raises(VaultTokenKindError), shop.exchange(record=record) as seen:
-        endings.append(seen)
-    assert error_seen
+    assert asked == ["auth/jwt/login", "auth/token/revoke-self"]
