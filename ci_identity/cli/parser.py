@@ -1,7 +1,6 @@
 """How the command line is read: argparse, with our own errors, and help that teaches."""
 
 import argparse
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
@@ -85,16 +84,13 @@ class Parser(argparse.ArgumentParser):
 
 def ttl(text: str) -> timedelta:
     """Read a duration as the grants file has it: 90s, 15m, 2h."""
-    from ci_identity.grants.format import DURATION  # noqa: PLC0415  # only where it is given
+    from ci_identity.grants.format import duration  # noqa: PLC0415  # only where it is given
 
     try:
-        if re.fullmatch(DURATION.of.pattern, text):
-            return DURATION.make(text)
-        reason = f"is not {DURATION.of.expected}"
+        return duration(text)
     except ValueError as error:
-        reason = str(error)
-    message = f"{text!r} {reason}"
-    raise argparse.ArgumentTypeError(message)
+        message = f"{text!r} {error}"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def version() -> str:

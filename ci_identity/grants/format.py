@@ -96,21 +96,29 @@ class Conditions:
 # ── the rest of a grant ──────────────────────────────────────────────────────────────────────
 
 
-def _duration(text: str) -> timedelta:
+_DURATION = Text(
+    expected="a number and one unit, such as 90s, 15m or 2h", pattern="[1-9][0-9]{0,4}[smh]"
+)
+
+
+def duration(text: str) -> timedelta:
+    """Return the time that `text` says, as `ttl` has it.
+
+    Raises:
+        ValueError: it says none, or too much; the text completes a sentence.
+    """
+    if not re.fullmatch(_DURATION.pattern, text):
+        message = f"must be {_DURATION.expected}"
+        raise ValueError(message)
     unit = {"s": "seconds", "m": "minutes", "h": "hours"}[text[-1]]
-    duration = timedelta(**{unit: int(text[:-1])})
-    if duration > MAX_TTL:
+    life = timedelta(**{unit: int(text[:-1])})
+    if life > MAX_TTL:
         message = f"is longer than {MAX_TTL // timedelta(hours=1)}h"
         raise ValueError(message)
-    return duration
+    return life
 
 
-DURATION = Made(
-    of=Text(
-        expected="a number and one unit, such as 90s, 15m or 2h", pattern="[1-9][0-9]{0,4}[smh]"
-    ),
-    make=_duration,
-)
+DURATION = Made(of=_DURATION, make=duration)
 VERSION = Word(words={"1": 1})
 
 
