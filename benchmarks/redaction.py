@@ -6,8 +6,8 @@
 All contenders take turns within each round, and medians are compared: machines are noisy, ratios
 are less so. The clock runs from the first byte to the end of the last; start-up has its own column.
 """
-# ruff: noqa: S311, S603, S607, T201
-# made-up secrets need no good chance; the programs run are cat and this file; it prints a table
+# ruff: noqa: INP001, PLR2004, S311, S603, S607, T201
+# a script that prints a table, of texts made up here, and runs nothing but cat and itself
 
 import argparse
 import base64
@@ -159,7 +159,7 @@ def log_line(chance: random.Random) -> str:
             json.dumps({"level": "info", "msg": f"{word} done", "trace": token(chance, 32, HEX)}),
             f"    at {word} (node_modules/{word}/lib/index.js:{number}:17)",
             f"\r{number % 100:3d}% |{'#' * (number % 40)}| {number}/999",
-            f"warning: {word} is deprecated, use {word[:4]} instead, see the notes of step {number}",
+            f"warning: {word} is deprecated, use {word[:4]} instead, see the notes of {number}",
             f"integrity sha512-{token(chance, 86, ALNUM + '+/')}==",
         ]
     )
@@ -259,7 +259,7 @@ def report(turn: list[Contender]) -> None:
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]  # it is above
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=256, help="MB of log (other texts: a 16th)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--secrets", type=int, nargs="+", default=[1, 3, 10, 100])

@@ -2,21 +2,17 @@
 
 import hvac.exceptions
 
-from ci_identity.sandbox.openbao import OpenBao
+from ci_identity.sandbox.openbao import AuditEntry, OpenBao
 
 
 def assert_all_revoked(openbao: OpenBao, *, logins_before: int = 0) -> None:
-    """Assert that every login since then was ended by its own token, and that it is dead.
+    """Assert that every login since then was ended, by itself or by its accessor, and is dead.
 
     Args:
         openbao: the server.
         logins_before: how many of its logins not to look at: `len(openbao.logins())` of earlier.
     """
-    ended = {
-        entry["auth"]["accessor"]
-        for entry in openbao.revocations()
-        if entry["request"]["path"] == "auth/token/revoke-self"
-    }
+    ended = {_ended_token(entry) for entry in openbao.revocations()}
     for login in openbao.logins()[logins_before:]:
         if login["auth"]["token_type"] == "batch":
             continue  # it has no accessor, and nobody can end it
@@ -34,5 +30,17 @@ def is_alive(openbao: OpenBao, accessor: str, *, namespace: str | None = None) -
     return True
 
 
-def _namespace(login: dict[str, dict[str, dict[str, str]]]) -> str | None:
-    return login["request"]["namespace"].get("path")
+def _ended_token(entry: AuditEntry) -> str | None:
+    """Return the accessor of the token that this revocation ended, if it ended one."""
+    match entry["request"]["path"]:
+        case "auth/token/revoke-self":
+            return str(entry["auth"]["accessor"])
+        case "auth/token/revoke-accessor":
+            return str(entry["request"]["data"]["accessor"])
+        case _:
+            return None
+
+
+def _namespace(login: AuditEntry) -> str | None:
+    path: str | None = login["request"]["namespace"].get("path")
+    return path

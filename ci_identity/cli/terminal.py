@@ -40,18 +40,21 @@ def paint(text: str, *colours: str, stream: TextIO | None = None) -> str:
 def shown(text: str) -> str:
     """Return `text`, line by line, with nothing that a terminal or a CI's runner would obey.
 
-    GitHub's runner obeys `::command::` at the start of a line, and `##[command]` anywhere in it.
+    GitHub's runner obeys `::command::` at the start of a line, white space aside, and
+    `##[command]` anywhere in it (`ActionCommand.cs`).
     """
     lines = map(printable, text.split("\n"))
-    quiet = (f" {line}" if line.lstrip().startswith("::") else line for line in lines)
+    quiet = (re.sub(r"^(\s*)::", r"\1: :", line) for line in lines)
     return re.sub(r"##(\w*)\[", r"##\1\\u005b", "\n".join(quiet))
 
 
 def open_streams() -> None:
-    """Make sure that descriptors 0, 1 and 2 are open, so that no file of ours takes their place."""
+    """Make sure that stdin, stdout and stderr are open: no file of ours may take their place."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  # stdin, stdout, stderr
         os.set_inheritable(fd, True)  # noqa: FBT003  # the function's only argument
     os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def tell(text: str) -> None:
@@ -65,10 +68,10 @@ def tell(text: str) -> None:
 
 
 def flush() -> bool:
-    """Write out what was printed; False if whoever read it has gone."""
+    """Write out what was printed; False if that cannot be done: its reader has gone, say."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more, and complain
         return False
     return True

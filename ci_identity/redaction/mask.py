@@ -53,13 +53,17 @@ def _step_process() -> int | None:
     pid = os.getpid()
     try:
         while parent := _parent(pid):
-            environ = (_PROC / str(parent) / "environ").read_bytes().split(b"\0")
-            if b"GITHUB_ACTIONS=true" not in environ:
+            if not _is_of_a_step(parent):
                 return pid
             pid = parent
     except OSError:
         return None
     return pid
+
+
+def _is_of_a_step(pid: int) -> bool:
+    environ = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    return b"GITHUB_ACTIONS=true" in environ
 
 
 def _parent(pid: int) -> int:
@@ -72,23 +76,44 @@ def _log_descriptor(step: int) -> int | None:
     logs = {_log_identity(_PROC / str(step) / "fd" / str(fd), step) for fd in (1, 2)}
     for fd in (1, 2):
         found = _log_identity(_PROC / "self" / "fd" / str(fd), step)
-        if found is not None and found in logs:
+        if found is not None and found in logs and not _is_read_by_a_step(found):
             return fd
     return None
 
 
 def _log_identity(path: Path, step: int) -> tuple[int, int] | None:
-    """Return which file `path` is, unless it is one that no runner reads line by line.
+    """Return which file `path` is if a runner may read it line by line: a pipe, or a terminal.
 
-    That is a plain file, and a person's terminal: act gives each step a terminal of its own, and
-    makes the step's top process the leader of its session.
+    The terminal must be the step's own, not a person's: act gives one to each step, and makes the
+    step's top process the leader of its session.
     """
     try:
         found = path.stat()
-        is_terminal = stat.S_ISCHR(found.st_mode) and os.getsid(step) != step
+        is_terminal = stat.S_ISCHR(found.st_mode) and os.getsid(step) == step
     except OSError:
         return None
-    return None if stat.S_ISREG(found.st_mode) or is_terminal else (found.st_dev, found.st_ino)
+    return (found.st_dev, found.st_ino) if stat.S_ISFIFO(found.st_mode) or is_terminal else None
+
+
+def _is_read_by_a_step(log: tuple[int, int]) -> bool:
+    """True if what reads this pipe is a program of a step: `exec > >(tee file)` puts one there."""
+    for process in _PROC.glob("[0-9]*"):
+        try:
+            is_reader = _is_of_a_step(int(process.name)) and _has_reading_end(process, log)
+        except OSError:  # it has ended, or is another user's
+            continue
+        if is_reader:
+            return True
+    return False
+
+
+def _has_reading_end(process: Path, pipe: tuple[int, int]) -> bool:
+    for link in (process / "fd").iterdir():
+        found = link.stat()
+        is_ours = stat.S_ISFIFO(found.st_mode) and (found.st_dev, found.st_ino) == pipe
+        if is_ours and link.lstat().st_mode & stat.S_IRUSR:  # proc(5): how it was opened
+            return True
+    return False
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """Where needles are in a text: the engine, in nothing but the standard library."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from struct import Struct
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ _GRAM = 5
 
 Span: TypeAlias = tuple[int, int]
 
-_STRIDES = (32, 16, 8)
+_STRIDES = range(_GRAM, 65)
 _BLOCKS = (256, 16)
 _WINDOWS = 8
 
@@ -19,19 +19,19 @@ _PLACES = 500
 
 _LOOK_UP = 40.0
 _SEARCH = 0.25
-"""Nanoseconds: of one gram's look-up, and of `bytes.find` for each byte; only their ratio counts."""
+"""Nanoseconds: of one gram's look-up, and of `bytes.find` for each byte. Only the ratio counts."""
 
 
 class Scanner:
     """Finds every stretch of a text that a needle covers.
 
-    A needle of at least stride + 4 bytes cannot lie in a text without one of its grams at a multiple
-    of the stride, so that one look-up for each stride rules out all such needles at once. Shorter
-    ones are searched for one by one. A needle that was not ruled out is then really searched for.
+    A needle of stride + 4 bytes or more cannot lie in a text without one of its grams at a multiple
+    of the stride, so that a look-up there rules out all such needles at once; what it does not rule
+    out is looked at. Shorter needles are searched for one by one.
     """
 
     def __init__(self, needles: Collection[bytes]) -> None:
-        self._stride = min(_STRIDES, key=lambda stride: _cost(stride, needles))
+        self._stride = _stride(Counter(map(len, needles)))
         self._few: list[bytes] = []
         self._grams: dict[bytes, list[tuple[bytes, int]]] = defaultdict(list)
         for needle in needles:
@@ -80,10 +80,14 @@ class Scanner:
         yield at, tuple([text[start : start + _GRAM] for start in rest])
 
 
-def _cost(stride: int, needles: Collection[bytes]) -> float:
-    """Nanoseconds for each byte of text."""
-    few = sum(len(needle) < stride + _GRAM - 1 for needle in needles)
-    return _LOOK_UP / stride + _SEARCH * few
+def _stride(sizes: Mapping[int, int]) -> int:
+    """Return the stride that costs the least, for needles of these sizes (size: how many)."""
+
+    def cost(stride: int) -> float:
+        few = sum(many for size, many in sizes.items() if size < stride + _GRAM - 1)
+        return _LOOK_UP / stride + _SEARCH * few
+
+    return min(_STRIDES, key=cost)
 
 
 def _window(needle: bytes, size: int) -> int:

@@ -6,8 +6,8 @@ from typing import Literal
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
-from ci_identity.redaction.scan import Scanner
-from ci_identity.redaction.view import STRING, PlainView, Span, TerminalView, View
+from ci_identity.redaction.scan import Scanner, Span
+from ci_identity.redaction.view import STRING, PlainView, TerminalView, View
 from ci_identity.secret import Secret
 
 MIN_PARTIAL = 8
@@ -56,7 +56,7 @@ class Redactor:
         self._index()
 
     def add(self, secret: Secret | str, *, name: str = "a value") -> None:
-        """Mask this one too, from here on.
+        """Mask this one too, from here on; another thread than the one that feeds may call it.
 
         Args:
             secret: the value; ignored if empty or blank.
@@ -97,7 +97,8 @@ class Redactor:
         if len(self._view.needle(value)) < MIN_SECRET:
             message = f"{name} is too short to be masked: it has under {MIN_SECRET} bytes"
             raise ShortSecretError(message)
-        self._needles |= dict.fromkeys(map(self._view.needle, spellings(value)))
+        needles = map(self._view.needle, spellings(value))
+        self._needles |= dict.fromkeys(needle for needle in needles if len(needle) >= MIN_SECRET)
 
     def _index(self) -> None:
         self._scanner = Scanner(self._needles)

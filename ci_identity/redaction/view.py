@@ -5,19 +5,22 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-# ECMA-48: CSI, then strings (OSC, DCS, SOS, PM, APC), then everything of two or three bytes.
+from ci_identity.redaction.scan import Span
+
+# ECMA-48 section 5: control sequences (CSI) and character sets; control strings (OSC, DCS, SOS,
+# PM, APC), which carry text; and whatever else is ESC and one byte, a cut-off sequence included.
+_COMMON = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~])"
 _STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
-_ESCAPE = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~])|" + _STRING + rb"|\x1b[0-~]"
+_ESCAPE = _COMMON + b"|" + _STRING + rb"|\x1b[0-~]"
 _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
 
 ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
+_COLOUR = re.compile(_COMMON)
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
-
-Span: TypeAlias = tuple[int, int]
 
 
 class View(Protocol):
@@ -27,7 +30,7 @@ class View(Protocol):
         raw: the bytes as they came.
         text: the bytes that are matched.
         end: where in `raw` the part ends that can be read already.
-        has_strings: whether an escape sequence carries text of its own, such as a link.
+        has_strings: whether an escape sequence may carry text of its own, such as a link.
     """
 
     raw: bytes
@@ -82,7 +85,7 @@ class PlainView:
         return self.end - size
 
     def line_end(self, start: int) -> int:
-        """Return `start`: what is held here cannot go on behind a line end."""
+        """Return `start`: a line end is a byte like any other here."""
         return start
 
     def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the protocol's signature
@@ -96,11 +99,11 @@ class TerminalView:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.end = _readable(raw)
-        pieces = ESCAPE.split(raw[: self.end])
-        self._runs, self._escapes = pieces[::2], pieces[1::2]
-        self._lines = b"".join(self._runs)
-        self.text = _joined(self._lines)
-        self.has_strings = any(map(STRING.match, set(self._escapes)))
+        text = _COLOUR.sub(b"", raw[: self.end])
+        self.has_strings = b"\x1b" in text
+        if self.has_strings:
+            text = ESCAPE.sub(b"", raw[: self.end])
+        self.text = _joined(text)
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
@@ -118,19 +121,22 @@ class TerminalView:
 
     @cached_property
     def _gaps(self) -> tuple[list[int], list[int], list[int]]:
-        """Where lines end in `text`, runs end in `_lines`, and how much is hidden up to each run."""
-        lines = self._lines.replace(b"\r", b"\n").split(b"\n")
+        """Where lines end in `text`, where runs end if line ends count, what is hidden before."""
+        pieces = ESCAPE.split(self.raw[: self.end])
+        lines = b"".join(pieces[::2]).replace(b"\r", b"\n").split(b"\n")
         return (
             list(accumulate(map(len, lines))),
-            list(accumulate(map(len, self._runs))),
-            list(accumulate(map(len, self._escapes), initial=0)),
+            list(accumulate(map(len, pieces[::2]))),
+            list(accumulate(map(len, pieces[1::2]), initial=0)),
         )
 
     def tail(self, size: int) -> int:
         """Return where in `raw` the last `size` bytes of `text` begin."""
         if not size:
             return self.end
-        if self._runs[-1].endswith(self.text[-size:]):  # the usual case, without the tables
+        line = self.raw.rfind(b"\n", 0, self.end) + 1  # no escape sequence goes over a line end
+        last_run = ESCAPE.split(self.raw[line : self.end])[-1]
+        if last_run.endswith(self.text[-size:]):
             return self.end - size
         return self._offset(len(self.text) - size)
 
@@ -141,7 +147,7 @@ class TerminalView:
 
     def kept(self, start: int, end: int) -> bytes:
         """Return the escape sequences of the masked `raw[start:end]`."""
-        return b"".join(ESCAPE.findall(self.raw, start, end)) if self._escapes else b""
+        return b"".join(ESCAPE.findall(self.raw, start, end))
 
 
 def _joined(text: bytes) -> bytes:

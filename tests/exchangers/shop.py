@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -153,14 +153,21 @@ class Shop:
         token: Secret | None = None,
         ttl: timedelta = timedelta(minutes=5),
         environ: Mapping[str, str] | None = None,
-        record: Callable[[Handle], None] | None = None,
+        **callbacks: Callable[..., None],
     ) -> Iterator[Exchange]:
-        """Exchange a token at `target`, and end whatever was issued, however it goes."""
+        """Exchange a token at `target`, and end whatever was issued, however it goes.
+
+        Args:
+            target: what for; by default the password, with the step's policy.
+            token: whose token; by default that of a job which the role is for.
+            ttl: how long the credential may live.
+            environ: what the exchanger sees of the environment.
+            callbacks: `record`, `warn` or `pause` to use instead of those that take notes.
+        """
         target = target or self.target()
         self.last = seen = Exchange()
-        seen.request = self._request(target, token or self.token(), seen, ttl=ttl)
-        if record:
-            object.__setattr__(seen.request, "record", record)
+        request = self._request(target, token or self.token(), seen, ttl=ttl)
+        seen.request = replace(request, **callbacks)
         try:
             assert VaultExchanger(target, environ or {}).exchange(seen.request) is seen.credential
             yield seen

@@ -143,13 +143,14 @@ class VaultExchanger:
         asked = [REVOKE_LEASE, *(path for probe in probes for path in probe.paths)]
         is_one_namespace = _auth_namespace(self._target) == self._target.namespace
         in_namespace = present(credential.login_in_namespace)
+        below = prefix(self._target)
         rights = self._capabilities(
-            in_namespace, [*asked, *update] if is_one_namespace else asked, request
+            in_namespace, [*asked, *update] if is_one_namespace else asked, request, below=below
         )
         own = rights
         if not is_one_namespace:
             own = self._capabilities(present(credential.login), update, request)
-        lacking_here = partial(missing, rights, prefix=prefix(self._target))
+        lacking_here = partial(missing, rights, prefix=below)
         lacking = [missing(own, update=update, read=()), lacking_here(update=(), read=paths)]
         if not any(lacking) and (revoke := lacking_here(update=[REVOKE_LEASE], read=())):
             has_leases = any(not _is_static(in_namespace, path, request) for path in paths)
@@ -161,13 +162,18 @@ class VaultExchanger:
                 request.warn(f"vault role {self._target.role}: {sentence}")
 
     def _capabilities(
-        self, client: VaultClient, paths: Sequence[str], request: ExchangeRequest
+        self,
+        client: VaultClient,
+        paths: Sequence[str],
+        request: ExchangeRequest,
+        *,
+        below: str = "",
     ) -> dict[str, list[str]]:
         ask = partial(client.post, "sys/capabilities-self", {"paths": list(paths)})
         try:
             answer = retried(ask, request)
         except Refused:
-            policy = policy_text("sys/capabilities-self", "update")
+            policy = policy_text(f"{below}sys/capabilities-self", "update")
             raise _policy_error(self._target, policy) from None
         return {path: cast("list[str]", answer.get("data", path) or []) for path in paths}
 

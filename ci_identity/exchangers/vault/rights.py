@@ -62,8 +62,8 @@ def prefix(target: VaultTarget) -> str:
     if target.auth_namespace is None:
         return ""
     login = target.auth_namespace.strip("/").removeprefix("root")
-    below = (target.namespace or "").strip("/").removeprefix(login).strip("/")
-    return f"{below}/" if below else ""
+    own = (target.namespace or "").strip("/")
+    return "" if own in {"", login} else f"{own}/".removeprefix(f"{login}/")
 
 
 def missing(

@@ -1,0 +1,474 @@
+"""Every way to be refused that the docs show a line of, brought about for real.
+
+Each function below causes one error, with a real issuer and a real server. `REFUSALS` has them by
+code; what each prints must be the line that `docs/troubleshooting.md` shows.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import ci_identity
+from ci_identity.cli.parser import Parser
+from ci_identity.errors import CiIdentityError
+from ci_identity.ledger.verify import verify
+from ci_identity.sandbox.issuer import Issuer
+from ci_identity.sandbox.world import World
+
+GRANTS = """\
+version: 1
+grants:
+  {name}:
+    for: {{issuer: {issuer}, repository_id: 42}}
+    {target}
+"""
+POLICIES = {
+    "docs-ci": """
+path "auth/token/create" { capabilities = ["update"] }
+path "sys/leases/revoke" { capabilities = ["update"] }""",
+    "docs-shop": 'path "secret/data/docs-shop" { capabilities = ["read"] }',
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The world; a folder, a JWT auth method and a job of the test's own."""
+
+    world: World
+    folder: Path
+    mount: str
+    environ: dict[str, str] = field(repr=False)
+
+    def prepare(self) -> None:
+        """Make everything right, so that one function can make one thing wrong."""
+        root = self.world.openbao.client()
+        root.write_data(f"sys/auth/{self.mount}", data={"type": "jwt"})
+        for name, policy in POLICIES.items():
+            root.write_data(f"sys/policies/acl/{name}", data={"policy": policy})
+        self.config()
+        self.role()
+        self.secret(password="a-long-enough-password")
+        self.grants()
+
+    def config(self, **config: Any) -> None:
+        """Write the configuration of the auth method."""
+        data = config or {"oidc_discovery_url": self.world.issuer.address}
+        self.world.openbao.client().write_data(f"auth/{self.mount}/config", data=data)
+
+    def role(self, **changes: Any) -> None:
+        """Write the role at `mount`."""
+        role: dict[str, Any] = {
+            "role_type": "jwt",
+            "bound_audiences": [self.world.openbao.address],
+            "user_claim": "repository_id",
+            "token_policies": list(POLICIES),
+            "token_ttl": "10m",
+        }
+        path = f"auth/{self.mount}/role/shop-migrate"
+        self.world.openbao.client().write_data(path, data=role | changes)
+
+    def secret(self, **values: str) -> None:
+        """Write the secret that the grant reads."""
+        self.world.openbao.client().write_data("secret/data/docs-shop", data={"data": values})
+
+    def grants(self, target: str = "", *, name: str = "migrate-db", **vault: str) -> None:
+        """Write a grants file with one grant."""
+        keys = {
+            "address": self.world.openbao.address,
+            "mount": self.mount,
+            "role": "shop-migrate",
+            "policies": "[docs-shop]",
+            "secrets": "{DB_PASSWORD: secret/data/docs-shop#password}",
+            **vault,
+        }
+        inner = ", ".join(f"{key}: {value}" for key, value in keys.items() if value)
+        self.grants_path.write_text(
+            GRANTS.format(
+                name=name,
+                issuer=self.world.issuer.address,
+                target=target or f"vault: {{{inner}}}",
+            )
+        )
+
+    @property
+    def grants_path(self) -> Path:
+        """The grants file."""
+        return self.folder / ".ci-identity.yml"
+
+    def job(self, **variables: str) -> None:
+        """Make the job's variables these, beside where grants and state are."""
+        ours = {name: self.environ[name] for name in self.environ if name.startswith("CI_")}
+        self.environ.clear()
+        self.environ.update(ours | variables)
+
+    def token(self, audience: str | None = None, **claims: Any) -> None:
+        """Make the job one that was handed a token."""
+        issuer = self.world.issuer
+        token = issuer.github_token(audience or self.world.openbao.address, **claims)
+        self.job(CI_IDENTITY_TOKEN=token.reveal())
+
+    def open(self, **options: Any) -> None:
+        """Open a session for the grant, and close it again."""
+        with ci_identity.session("migrate-db", environ=self.environ, **options):
+            pass
+
+    def run(self, *grants: str) -> None:
+        """Run a command with the grants, as `exec` does."""
+        ci_identity.run(["true"], grants=grants, environ=self.environ)
+
+    def printed(self, error: CiIdentityError) -> str:
+        """Return the line that is printed for `error`, with the names that the pages use."""
+        text = f"error[{error.code}]: {error}"
+        theirs = {
+            self.world.openbao.address: "https://vault.acme.example",
+            self.world.openbao.address.removeprefix("http://"): "vault.acme.example",
+            f"auth/{self.mount}/": "auth/jwt/",
+            f"{self.folder}/": "",
+            "docs-shop": "shop",
+            "docs-ci": "ci",
+        }
+        for ours, name in theirs.items():
+            text = text.replace(ours, name)
+        text = re.sub(r"(http://)?127\.0\.0\.1:\d+", "HOST", text)
+        text = re.sub(r"accessor:\w+", "accessor:ACCESSOR", text)
+        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
+
+
+Refusal = Callable[[Stage], None]
+REFUSALS: dict[str, Refusal] = {}
+
+
+def causes(code: str) -> Callable[[Refusal], Refusal]:
+    """Enter a function into `REFUSALS`."""
+
+    def enter(refusal: Refusal) -> Refusal:
+        REFUSALS[code] = refusal
+        return refusal
+
+    return enter
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Something that is not Vault, or is Vault but sealed."""
+
+    status, body = 200, b"<html>Please sign in</html>"
+
+    def do_POST(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Retry-After", "600")
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base has it
+        """Stay silent."""
+
+
+class Sealed(Answer):
+    """OpenBao before it is unsealed."""
+
+    status, body = 503, b'{"errors": ["Vault is sealed"]}'
+
+
+def ask(stage: Stage, kind: type[Answer]) -> None:
+    """Open a session at a server of this kind."""
+    with HTTPServer(("127.0.0.1", 0), kind) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            stage.grants(address=f"http://127.0.0.1:{server.server_port}")
+            stage.open()
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# ── configuration ────────────────────────────────────────────────────────────────────────────
+
+
+@causes("usage")
+def usage(_: Stage) -> None:
+    parser = Parser("exec", "", example="")
+    parser.add_grants()
+    parser.parse_args(["--grnts", "x"])
+
+
+@causes("configuration")
+def configuration(stage: Stage) -> None:
+    stage.grants(address="")
+    stage.open()
+
+
+@causes("setting")
+def setting(stage: Stage) -> None:
+    stage.environ["VAULT_CACERT"] = str(stage.folder / "ca.pem")
+    stage.grants(address="https://vault.acme.example")
+    stage.open()
+
+
+@causes("insecure-address")
+def insecure_address(stage: Stage) -> None:
+    stage.environ["VAULT_ADDR"] = "http://vault.acme.example"
+    stage.grants(address="")
+    stage.open()
+
+
+@causes("grants-missing")
+def grants_missing(stage: Stage) -> None:
+    del stage.environ["CI_IDENTITY_GRANTS"]
+    stage.open(grants_file=Path(".ci-identity.yml"))
+
+
+@causes("grants-invalid")
+def grants_invalid(stage: Stage) -> None:
+    stage.grants(polices="[shop-db]")
+    stage.open()
+
+
+@causes("grant-unknown")
+def grant_unknown(stage: Stage) -> None:
+    stage.grants(name="migrate-dbs")
+    stage.open()
+
+
+@causes("target-unsupported")
+def target_unsupported(stage: Stage) -> None:
+    stage.grants("aws: {role: 'arn:aws:iam::123456789012:role/deploy-web'}")
+    stage.open()
+
+
+# ── identity ─────────────────────────────────────────────────────────────────────────────────
+
+
+@causes("identity-none")
+def identity_none(stage: Stage) -> None:
+    stage.job()
+    stage.open()
+
+
+@causes("identity-permission")
+def identity_permission(stage: Stage) -> None:
+    stage.job(GITHUB_ACTIONS="true")
+    stage.open()
+
+
+@causes("identity-fork")
+def identity_fork(stage: Stage) -> None:
+    event = stage.folder / "event.json"
+    event.write_text(
+        '{"pull_request": {"base": {"repo": {"id": 42}}, "head": {"repo": {"id": 7}}}}'
+    )
+    stage.job(GITHUB_ACTIONS="true", GITHUB_EVENT_NAME="pull_request", GITHUB_EVENT_PATH=str(event))
+    stage.open()
+
+
+@causes("identity-id-tokens")
+def identity_id_tokens(stage: Stage) -> None:
+    stage.job(GITLAB_CI="true")
+    stage.open()
+
+
+@causes("identity-request")
+def identity_request(stage: Stage) -> None:
+    stage.environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "of-a-job-that-has-ended"
+    stage.open()
+
+
+@causes("identity-token-file")
+def identity_token_file(stage: Stage) -> None:
+    stage.environ["CI_IDENTITY_TOKEN_FILE"] = "/var/run/secrets/ci/token"
+    stage.open()
+
+
+@causes("identity-malformed")
+def identity_malformed(stage: Stage) -> None:
+    stage.job(CI_IDENTITY_TOKEN="$VAULT_ID_TOKEN")
+    stage.open()
+
+
+@causes("identity-audience")
+def identity_audience(stage: Stage) -> None:
+    stage.token("https://other.acme.example")
+    stage.open()
+
+
+@causes("identity-expired")
+def identity_expired(stage: Stage) -> None:
+    stage.token(exp=1_700_000_000)
+    stage.open()
+
+
+# ── denied ───────────────────────────────────────────────────────────────────────────────────
+
+
+@causes("denied")
+def denied(stage: Stage) -> None:
+    stage.environ.update(stage.world.issuer.github_environ(repository_id="666"))
+    stage.open()
+
+
+# ── exchange ─────────────────────────────────────────────────────────────────────────────────
+
+
+@causes("vault-audience")
+def vault_audience(stage: Stage) -> None:
+    stage.role(bound_audiences=["https://vault.old.example"])
+    stage.open()
+
+
+@causes("vault-issuer")
+def vault_issuer(stage: Stage) -> None:
+    address = stage.world.issuer.address
+    stage.config(oidc_discovery_url=address, bound_issuer="https://gitlab.com")
+    stage.open()
+
+
+@causes("vault-signature")
+def vault_signature(stage: Stage) -> None:
+    with Issuer() as other:
+        stage.config(jwks_url=f"{other.address}/.well-known/jwks.json")
+        stage.open()
+
+
+@causes("vault-token-time")
+def vault_token_time(stage: Stage) -> None:
+    stage.role(expiration_leeway=-1, clock_skew_leeway=-1)
+    stage.token(exp=int(time.time()) - 10)  # we allow for 30 s
+    stage.open()
+
+
+@causes("vault-claims")
+def vault_claims(stage: Stage) -> None:
+    stage.role(bound_claims={"environment": "production"})
+    stage.open()
+
+
+@causes("vault-role")
+def vault_role(stage: Stage) -> None:
+    stage.grants(role="shop-migrat")
+    stage.open()
+
+
+@causes("vault-mount")
+def vault_mount(stage: Stage) -> None:
+    stage.grants(mount="github")
+    stage.open()
+
+
+@causes("vault-policy")
+def vault_policy(stage: Stage) -> None:
+    stage.role(token_policies=["docs-shop"])
+    stage.open()
+
+
+@causes("vault-token-kind")
+def vault_token_kind(stage: Stage) -> None:
+    stage.role(token_type="batch")
+    stage.open()
+
+
+@causes("vault-secret")
+def vault_secret(stage: Stage) -> None:
+    stage.grants(secrets="{DB_PASSWORD: secret/data/docs-shop#passwort}")
+    stage.open()
+
+
+@causes("exchange-life")
+def exchange_life(stage: Stage) -> None:
+    stage.role(token_period="1h", token_ttl="1h")
+    stage.grants(policies="")
+    stage.open()
+
+
+@causes("exchange-refused")
+def exchange_refused(stage: Stage) -> None:
+    stage.grants(address=stage.world.issuer.address)  # it answers, but is no Vault
+    stage.open()
+
+
+# ── provider ─────────────────────────────────────────────────────────────────────────────────
+
+
+@causes("provider-unavailable")
+def provider_unavailable(stage: Stage) -> None:
+    ask(stage, Sealed)
+
+
+@causes("provider-answer")
+def provider_answer(stage: Stage) -> None:
+    ask(stage, Answer)
+
+
+# ── delivery ─────────────────────────────────────────────────────────────────────────────────
+
+
+@causes("delivery")
+def delivery(stage: Stage) -> None:
+    stage.secret(password="with a NUL \0 in it")
+    stage.open()
+
+
+@causes("delivery-short-secret")
+def delivery_short_secret(stage: Stage) -> None:
+    stage.secret(password="1234")
+    stage.open()
+
+
+@causes("delivery-conflict")
+def delivery_conflict(stage: Stage) -> None:
+    text = stage.grants_path.read_text()
+    again = text.partition("grants:\n")[2].replace("migrate-db", "seed-db")
+    stage.grants_path.write_text(text + again)
+    stage.run("migrate-db", "seed-db")
+
+
+@causes("delivery-nothing")
+def delivery_nothing(stage: Stage) -> None:
+    stage.grants(secrets="")
+    stage.run("migrate-db")
+
+
+@causes("state")
+def state(stage: Stage) -> None:
+    folder = stage.folder / "state"
+    folder.mkdir()
+    folder.chmod(0o777)
+    stage.environ["CI_IDENTITY_LEDGER"] = str(stage.folder / "ledger.jsonl")
+    stage.open()
+
+
+# ── ledger ───────────────────────────────────────────────────────────────────────────────────
+
+
+@causes("ledger")
+def ledger(stage: Stage) -> None:
+    ledger = stage.folder / "ledger.jsonl"
+    ledger.touch()
+    ledger.chmod(0o666)
+    stage.environ["CI_IDENTITY_LEDGER"] = str(ledger)
+    stage.open()
+
+
+@causes("ledger-tampered")
+def ledger_tampered(stage: Stage) -> None:
+    stage.open()
+    ledger = stage.folder / "state" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace("shop-migrate", "shop-migrated", 1))
+    verify(ledger)
+
+
+# ── revocation ───────────────────────────────────────────────────────────────────────────────
+
+
+@causes("revocation")
+def revocation(stage: Stage) -> None:
+    stage.role(token_policies=["docs-shop", "docs-ci", "docs-deny"])
+    root = stage.world.openbao.client()
+    with ci_identity.session("migrate-db", environ=stage.environ):
+        policy = 'path "auth/token/revoke-self" { capabilities = ["deny"] }'
+        root.write_data("sys/policies/acl/docs-deny", data={"policy": policy})

