@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -135,6 +136,7 @@ class Session:
         self._lease: Lease | None = None
         self._credential: Credential | None = None
         self._handles: list[Handle] = []
+        self._closing = RLock()
         self.steered_by: tuple[str, ...] = ()
         self.head = ""
 
@@ -201,9 +203,10 @@ class Session:
 
         May be called twice, and from another thread; what the first call found is kept.
         """
-        if self.revocation is None:
-            self.revocation = self._end(budget, reason=None)
-        return self.revocation
+        with self._closing:  # a second end would be refused, and called a failure
+            if self.revocation is None:
+                self.revocation = self._end(budget, reason=None)
+            return self.revocation
 
     # ── what the step gets ───────────────────────────────────────────────────────────────────
 

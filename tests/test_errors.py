@@ -71,8 +71,9 @@ def test_error_is_whole(error: type[CiIdentityError]) -> None:
     assert error.cause.strip()
     assert error.hint.strip()
     table = drawn_tree()
-    (category,) = [base.__name__ for base in error.__mro__ if base.__name__ in table] or [None]
-    assert error.exit_code == (table[category] if category else 1)
+    categories = [base.__name__ for base in error.__mro__ if base.__name__ in table]
+    assert len(categories) == (error is not CiIdentityError)
+    assert error.exit_code == (table[categories[0]] if categories else 1)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=IDS)

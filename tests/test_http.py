@@ -1,11 +1,11 @@
-"""Our own HTTP: what steers it, what bounds it, and what it never does. Real bytes over loopback."""
+"""Our own HTTP, over loopback: what steers it, what bounds it, and what it never does."""
 
 import gzip
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -82,7 +82,7 @@ class _Request(BaseHTTPRequestHandler):
         test.requests.append((self.command, self.path, dict(self.headers)))
         test.answer(self)
 
-    do_GET = do_POST = do_CONNECT = _answer
+    do_GET = do_POST = do_CONNECT = _answer  # noqa: N815  # names that http.server looks for
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base
         """Stay silent."""
@@ -254,9 +254,12 @@ def test_this_machine_is_never_reached_by_proxy(url: str) -> None:
 
 def test_proxy_is_asked_and_its_refusal_told() -> None:
     """The CONNECT goes to the proxy, by the server's name; what the proxy says is not repeated."""
-    with Server(says(403, b"SECRET")) as proxy, HttpSession(Network(proxy=proxy.address)) as session:
-        with pytest.raises(ProviderUnavailableError, match="the proxy refused") as caught:
-            session.get(f"{URL}/v1/x", headers={"X-Vault-Token": "s.token"})
+    with (
+        Server(says(403, b"SECRET")) as proxy,
+        HttpSession(Network(proxy=proxy.address)) as session,
+        pytest.raises(ProviderUnavailableError, match="the proxy refused") as caught,
+    ):
+        session.get(f"{URL}/v1/x", headers={"X-Vault-Token": "s.token"})
     ((method, path, headers),) = proxy.requests
     assert (method, path) == ("CONNECT", "vault.acme.example:8200")
     assert "s.token" not in str(headers)
@@ -387,12 +390,14 @@ def test_process_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_refused(status: int) -> None:
     """The other address is not asked, and not repeated."""
-    with Server(says(200)) as other:
-        with Server(says(status, Location=f"{other.address}/")) as server:
-            with pytest.raises(ProviderAnswerError, match="another address") as caught:
-                get(server)
-        assert other.requests == []
-        assert other.address not in str(caught.value)
+    with (
+        Server(says(200)) as other,
+        Server(says(status, Location=f"{other.address}/")) as server,
+        pytest.raises(ProviderAnswerError, match="another address") as caught,
+    ):
+        get(server)
+    assert other.requests == []
+    assert other.address not in str(caught.value)
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────
@@ -473,10 +478,11 @@ def test_total_time_is_bounded_without_a_deadline(monkeypatch: pytest.MonkeyPatc
 
 def test_server_that_says_nothing() -> None:
     """A server that accepts and then is silent is given up at the deadline."""
-    with (
-        Server(lambda request: request.server.test.over.wait(30) and None) as server,
-        HttpSession(Network()) as session,
-    ):
+
+    def silent(request: _Request) -> None:
+        request.server.test.over.wait(30)
+
+    with Server(silent) as server, HttpSession(Network()) as session:
         session.deadline = time.monotonic() + 0.2
         with pytest.raises(ProviderUnavailableError, match="timed out"):
             session.get(server.address)
@@ -595,6 +601,11 @@ def failing(*errors: CiIdentityError) -> tuple[Callable[[], str], list[int]]:
     return call, calls
 
 
+def never(seconds: float) -> None:
+    """Fail the test: nothing was to be waited for."""
+    pytest.fail(f"a pause of {seconds} s")
+
+
 def unavailable(retry_after: float | None = 0.0) -> ProviderUnavailableError:
     return ProviderUnavailableError("down", retry_after=retry_after)
 
@@ -612,7 +623,7 @@ def test_retry_of_what_will_not_pass() -> None:
     """It is one call."""
     call, calls = failing(unavailable(retry_after=None))
     with pytest.raises(ProviderUnavailableError):
-        retry(call, budget=60, pause=pytest.fail)
+        retry(call, budget=60, pause=never)
     assert len(calls) == 1
 
 
@@ -624,20 +635,19 @@ def test_retry_of_what_is_no_error_of_ours() -> None:
         raise ValueError(message)
 
     with pytest.raises(ValueError, match="defect"):
-        retry(call, budget=60, pause=pytest.fail)
+        retry(call, budget=60, pause=never)
 
 
 def test_retry_without_time_left() -> None:
     """The last failure is raised, without a pause that nothing would follow."""
     call, calls = failing(unavailable(retry_after=5.0))
     with pytest.raises(ProviderUnavailableError):
-        retry(call, budget=1.0, pause=pytest.fail)
+        retry(call, budget=1.0, pause=never)
     assert len(calls) == 1
 
 
 @pytest.fixture(autouse=True)
-def _no_setting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this machine is set up with has no say in these tests."""
     for name in ("no_proxy", "NO_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    yield

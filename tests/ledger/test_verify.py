@@ -70,7 +70,7 @@ def test_every_flipped_case_is_noticed(path: Path) -> None:
             verify(path)
 
 
-@pytest.mark.parametrize("extra", [b" ", b"\t", b"\n", b"\r", b"0", b'"'])
+@pytest.mark.parametrize("extra", [b" ", b"\n", b"0"])
 def test_every_added_character_is_noticed(path: Path, extra: bytes) -> None:
     """Even one that JSON has no meaning for: the line is no longer the one we wrote."""
     whole = path.read_bytes()

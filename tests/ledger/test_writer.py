@@ -2,14 +2,10 @@
 
 import json
 import os
-import resource
-import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import FIRST_PREV, Entry, Event
 from ci_identity.ledger.verify import read, verify
 from ci_identity.ledger.writer import MAX_LINE, Ledger
+from tests.ledger.full_disk import room_for
 
 WRITE_MANY = """
 import sys
@@ -93,7 +90,8 @@ def test_torn_first_line_is_repaired(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"\n", b"{}\n", b"[]\n", b"nonsense\n", b"null\n", b'{"hash": 1}\n', b"[" * 9999 + b"\n"]
+    "line",
+    [b"\n", b"{}\n", b"[]\n", b"nonsense\n", b"null\n", b'{"hash": 1}\n', b"[" * 9999 + b"\n"],
 )
 def test_ledger_that_ends_in_something_else_is_left_alone(path: Path, line: bytes) -> None:
     """What is not ours is evidence: it is neither continued nor cut off."""
@@ -208,19 +206,6 @@ def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 # ── a full disk ──────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes, as on a disk that is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("room", [0, 1, 100])

@@ -1,6 +1,6 @@
 """What is held back is exactly what may still become a secret."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_identity.redaction.hold import Beginnings
@@ -18,6 +18,7 @@ def longest(needles: list[bytes], text: bytes) -> int:
     )
 
 
+@settings(deadline=None)
 @given(
     needles=st.lists(st.tuples(WORDS, st.integers(1, 12)), max_size=4),
     text=st.lists(ALPHABET, max_size=40).map(bytes),

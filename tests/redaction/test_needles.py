@@ -9,7 +9,7 @@ import urllib.parse
 from html import escape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_identity.redaction.needles import MIN_FORM, mask_lines, spellings
@@ -77,6 +77,7 @@ def test_what_bash_prints_is_hunted() -> None:
             assert any(s in done.stdout + done.stderr for s in spellings(text.encode()))
 
 
+@settings(deadline=None)
 @given(
     before=st.binary(max_size=7),
     secret=st.binary(min_size=9, max_size=80),
@@ -119,6 +120,7 @@ def test_the_strings_of_a_json_document_are_hunted() -> None:
     assert b"x" not in found
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=6, max_size=60))
 def test_any_bytes_can_be_spelled(secret: bytes) -> None:
     """No value of a secret breaks the making of its forms."""

@@ -1,7 +1,7 @@
 """A view is the raw bytes less what no person sees, and every byte knows where it came from."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_identity.redaction.view import PlainView, TerminalView
@@ -42,6 +42,7 @@ def test_what_is_not_seen(sequence: bytes) -> None:
     assert TerminalView.needle(b"se" + sequence + b"cret") == b"secret"
 
 
+@settings(deadline=None)
 @given(raw=PIECES)
 def test_every_byte_knows_where_it_stands(raw: bytes) -> None:
     """Spans point at the very bytes of the text, in order, and skip nothing but unseen bytes."""
@@ -55,6 +56,7 @@ def test_every_byte_knows_where_it_stands(raw: bytes) -> None:
         assert view.tail(size) == places[-size]
 
 
+@settings(deadline=None)
 @given(raw=PIECES, data=st.data())
 def test_more_bytes_never_change_what_was_read(raw: bytes, data: st.DataObject) -> None:
     """What a first part shows is how the whole begins: an unfinished sequence is waited for."""

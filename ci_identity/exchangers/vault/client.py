@@ -15,6 +15,9 @@ from ci_identity.secret import Secret
 RETRY_BUDGET = 20.0
 """Seconds for each step of an exchange, retries included."""
 
+_NO_CERTIFICATE: Any = ()
+"""For hvac, which takes the one that VAULT_CLIENT_CERT names where it is given `None`."""
+
 T = TypeVar("T")
 
 
@@ -48,7 +51,7 @@ class VaultClient:
             namespace=namespace,
             session=self._session,
             verify=network.ca_file or True,
-            cert=(),  # none: of `None` it would make one from VAULT_CLIENT_CERT
+            cert=_NO_CERTIFICATE,
             allow_redirects=False,
         )
         self._host = urlsplit(address).netloc

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ci_identity._http import READ_TIMEOUT
 from ci_identity.errors import (
     ExchangeError,
     ProviderAnswerError,
@@ -13,11 +14,12 @@ from ci_identity.errors import (
     VaultTokenKindError,
 )
 from ci_identity.model import Outcome
-from tests.exchangers.front import Fault, Front, answers, reset, with_, without
+from tests.exchangers.front import Fault, Front, answers, hang, reset, with_, without
 from tests.exchangers.shop import Shop
 
 LOGIN, CREATE, CAPABILITIES = "auth/jwt/login", "auth/token/create", "sys/capabilities-self"
 REVOKE = "auth/token/revoke-self"
+LIFE = ("auth", "lease_duration")
 
 
 @pytest.fixture
@@ -127,8 +129,8 @@ def test_what_is_no_answer_of_vault(shop: Shop, front: Front, fault: Fault) -> N
         without("auth", "lease_duration"),
         without("auth", "accessor"),
         without("auth", "token_type"),
-        with_("soon", "auth", "lease_duration"),
-        with_(True, "auth", "lease_duration"),
+        with_(value="soon", path=LIFE),
+        with_(value=True, path=LIFE),
     ],
     ids=["no life", "no accessor", "no kind", "life is a text", "life is a boolean"],
 )
@@ -142,20 +144,20 @@ def test_login_that_cannot_be_understood_is_ended(shop: Shop, front: Front, faul
 
 def test_token_that_never_ends_by_itself(shop: Shop, front: Front) -> None:
     """`lease_duration: 0` means no end, not the shortest: it is shortened like a long one."""
-    front.faults[LOGIN] = [with_(0, "auth", "lease_duration")]
+    front.faults[LOGIN] = [with_(value=0, path=LIFE)]
     with shop.exchange(shop.target(address=front.address)):
         assert "auth/token/renew-self" in front.asked
 
 
 def test_child_with_a_longer_life_than_asked_is_refused(shop: Shop, front: Front) -> None:
     """What the server says of the child is checked against what was asked."""
-    front.faults[CREATE] = [with_(3600, "auth", "lease_duration")]
+    front.faults[CREATE] = [with_(value=3600, path=LIFE)]
     assert isinstance(shop.refuse(shop.target(address=front.address)), TokenLifeError)
 
 
 def test_kind_of_token_that_nobody_knows(shop: Shop, front: Front) -> None:
     """Only a service token will do, whatever kinds there may be."""
-    front.faults[LOGIN] = [with_("default-batch", "auth", "token_type")]
+    front.faults[LOGIN] = [with_(value="default-batch", path=("auth", "token_type"))]
     assert isinstance(shop.refuse(shop.target(address=front.address)), VaultTokenKindError)
 
 
@@ -192,6 +194,16 @@ def test_server_gone_at_the_end(shop: Shop, front: Front) -> None:
         assert ending.reason == "revocation"
         assert ending.detail.startswith("login token: 127.0.0.1:")
         assert seen.credential.revoke(budget=5.0) is ending
+        shop.root.auth.token.revoke_accessor(seen.accessors()[0])
+
+
+def test_server_that_hangs_at_the_end(shop: Shop, front: Front) -> None:
+    """A server that accepts and is silent gets no more time than the budget has left."""
+    with shop.exchange(shop.target(address=front.address)) as seen:
+        front.faults[REVOKE] = [hang]
+        began = time.monotonic()
+        assert seen.credential.revoke(budget=0.3).outcome is Outcome.FAILED
+        assert time.monotonic() - began < READ_TIMEOUT / 2
         shop.root.auth.token.revoke_accessor(seen.accessors()[0])
 
 

@@ -48,8 +48,8 @@ def refused(shop: Shop, kind: type[ExchangeError], **asked: Any) -> str:
     assert error.__cause__ is None
     assert error.__suppress_context__
     assert len(shop.openbao.logins()) == logins
-    for refusal in shop.openbao.refusals()[refusals:]:
-        said = (refusal.get("response", {}).get("data") or {}).get("error") or refusal["error"]
+    for entry in shop.openbao.refusals()[refusals:]:
+        said = (entry.get("response", {}).get("data") or {}).get("error") or entry["error"]
         assert said.strip() not in told
     assert len(shop.openbao.refusals()) <= refusals + 1
     return str(error)
