@@ -23,6 +23,7 @@ from ci_identity.errors import (
     ConfigurationError,
     DeliveryError,
     DeniedError,
+    InterruptedRunError,
     LedgerError,
     ShortSecretError,
     TokenLifeError,
@@ -317,7 +318,8 @@ class Session:
 
     def _abandon(self, error: BaseException) -> None:
         """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""
-        reason = error.code if isinstance(error, CiIdentityError) else "internal"
+        reason = InterruptedRunError.code if isinstance(error, KeyboardInterrupt) else "internal"
+        reason = error.code if isinstance(error, CiIdentityError) else reason
         if self._handles:
             self.revocation = self._end(BUDGET, reason=reason)
             return

@@ -15,7 +15,6 @@ from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
 from tests.postgres import PostgreSQL
 
-
 # Machines are slow at times; whether code is right does not depend on it.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

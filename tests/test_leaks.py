@@ -5,6 +5,7 @@ import binascii
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -91,8 +92,9 @@ class Watcher(threading.Thread):
         while not self._is_over.wait(0.005):
             for pid in self._tree(self._root):
                 self._look_at(Path("/proc") / str(pid))
-            for path in self._folder.rglob("*"):
-                self._read(path)
+            with suppress(OSError):  # a folder may go while it is being read
+                for path in self._folder.rglob("*"):
+                    self._read(path)
 
     def stop(self) -> None:
         self._is_over.set()

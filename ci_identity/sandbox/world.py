@@ -121,12 +121,14 @@ class World:
 
     def _configure(self, root: hvac.Client) -> None:
         values = {name: value.reveal() for name, value in self.secrets.items()}
+        # Without `bound_issuer` only the keys would bind the issuer.
+        issuer = dict.fromkeys(("oidc_discovery_url", "bound_issuer"), self.issuer.address)
         for path, data in (
             ("sys/policies/acl/ci", {"policy": _CI_POLICY}),
             ("sys/policies/acl/shop-db", {"policy": _SHOP_DB_POLICY}),
             ("secret/data/shop", {"data": values}),
             ("sys/auth/jwt", {"type": "jwt"}),
-            ("auth/jwt/config", {"oidc_discovery_url": self.issuer.address}),
+            ("auth/jwt/config", issuer),
         ):
             root.write_data(path, data=data)
         for ci, role in _ROLES.items():

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
-from ci_identity._http import retry
-from ci_identity.errors import CiIdentityError, ProviderUnavailableError
+from ci_identity._http import Answer, retry
+from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultTokenKindError
 from ci_identity.exchangers.interface import Ending
 from ci_identity.exchangers.vault.client import Refused, VaultClient
 from ci_identity.exchangers.vault.rights import REVOKE_LEASE
@@ -19,6 +19,7 @@ class VaultCredential:
     Attributes:
         expires_at: when what the step has ends by itself, at the latest.
         login_expires_at: when the login token does, and with it everything; seldom later.
+        is_revocable: False for batch tokens, which only end by themselves.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class VaultCredential:
         self.login: VaultClient | None = None
         self.login_in_namespace: VaultClient | None = None
         self.step: VaultClient | None = None
+        self.is_revocable = True
         self._ending: Ending | None = None
 
     def hold_login(self, login: VaultClient, in_namespace: VaultClient) -> None:
@@ -50,7 +52,9 @@ class VaultCredential:
         login, in_namespace = self.login, self.login_in_namespace
         if login is None or in_namespace is None:
             return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
-
+        if not self.is_revocable:
+            detail = "a batch token cannot be revoked"
+            return Ending(outcome=Outcome.EXPIRES, reason=VaultTokenKindError.code, detail=detail)
         login.deadline = in_namespace.deadline = deadline
         problems = [
             *(
@@ -68,11 +72,18 @@ class VaultCredential:
 
 
 def _revoke_lease(client: VaultClient, lease: str) -> None:
-    client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True})  # without sync it is only queued
+    # Without sync it is only queued.
+    _check_confirmed(client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True}))
 
 
 def _revoke_token(client: VaultClient) -> None:
-    client.call(client.hvac.auth.token.revoke_self)
+    _check_confirmed(client.call(client.hvac.auth.token.revoke_self))
+
+
+def _check_confirmed(answer: Answer) -> None:
+    """Raise if it was not Vault that answered: it says nothing, or warns in its own words."""
+    if answer.get() is not None:
+        answer.text("request_id")
 
 
 def _end(what: str, revoke: Callable[[], object], deadline: float) -> str | None:

@@ -101,12 +101,13 @@ class VaultExchanger:
         credential.expires_at = asked_at + life
         credential.login_expires_at = datetime.now(UTC) + life
         request.record(_token_handle(answer, token, credential.expires_at))
-        self._check_kind(answer)
+        self._check_kind(credential, answer)
         if life > request.ttl:
             self._shorten(credential, request)
 
-    def _check_kind(self, answer: Answer) -> None:
+    def _check_kind(self, credential: VaultCredential, answer: Answer) -> None:
         kind, uses = answer.text("auth", "token_type"), answer.get("auth", "num_uses")
+        credential.is_revocable = kind != "batch"
         if kind != "service":
             message = f"the role {self._target.role} issues {kind} tokens"
             raise VaultTokenKindError(message)

@@ -26,26 +26,33 @@ class Probe:
 
     Attributes:
         path: the path itself.
-        sibling: a path beside it that nobody has: whoever may read it may read every neighbour.
+        neighbours: paths that nobody has, by the wildcard that covers them and the path: whoever
+            may read one may read all that the wildcard covers.
         folders: the folders in which `list` would show the path's neighbours.
     """
 
     path: str
-    sibling: str
+    neighbours: Mapping[str, str]
     folders: tuple[str, ...]
 
     @classmethod
     def of(cls, path: str, nonce: str) -> "Probe":
-        """Return the probe for `path`; `nonce` makes the sibling's name one that nobody has."""
-        folder = dirname(path)
+        """Return the probe for `path`; `nonce` makes names that nobody has."""
+        folder, parts = dirname(path), path.split("/")
+        neighbours = {f"{folder}/*": f"{folder}/{nonce}"}
+        for at in range(len(parts) - 1):  # `+` is any one part (openbao.org/docs/concepts/policies)
+            wildcard, neighbour = [*parts], [*parts]
+            wildcard[at], neighbour[at] = "+", nonce
+            neighbours["/".join(wildcard)] = "/".join(neighbour)
+        neighbours[f"{path}*"] = f"{path}{nonce}"
         # KV version 2 reads at MOUNT/data/PATH and lists at MOUNT/metadata/FOLDER.
         listed = {f"{folder}/", f"{folder}/".replace("/data/", "/metadata/", 1)}
-        return cls(path=path, sibling=f"{folder}/{nonce}", folders=tuple(sorted(listed)))
+        return cls(path=path, neighbours=neighbours, folders=tuple(sorted(listed)))
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Every path to ask about."""
-        return (self.path, self.sibling, *self.folders)
+        return (self.path, *self.neighbours.values(), *self.folders)
 
 
 def needed(*, has_child: bool) -> tuple[str, ...]:
@@ -89,9 +96,11 @@ def excess(capabilities: Capabilities, probe: Probe) -> tuple[str, ...]:
     extra = sorted(set(capabilities.get(probe.path, ())) - _HARMLESS)
     if extra:
         found.append(f"has {', '.join(extra)} on {probe.path}; reading it needs read only")
-    if {"read", "root"} & set(capabilities.get(probe.sibling, ())):
-        folder = dirname(probe.path)
-        found.append(f"a wildcard covers {probe.path}: everything in {folder}/ can be read")
+    found += [
+        f"a wildcard covers {probe.path}: all of {wildcard} can be read"
+        for wildcard, neighbour in probe.neighbours.items()
+        if {"read", "root"} & set(capabilities.get(neighbour, ()))
+    ][:1]
     found += [
         f"may list {folder}: reading is not enumerating"
         for folder in probe.folders

@@ -240,14 +240,18 @@ def test_exact_policy_is_not_warned_of(shop: Shop) -> None:
         ),
         (
             'path "secret/data/*" {{ capabilities = ["read"] }}',
-            "a wildcard covers {path}: everything in secret/data/ can be read",
+            "a wildcard covers {path}: all of secret/data/* can be read",
         ),
         (
             'path "secret/data/+" {{ capabilities = ["read"] }}',
-            "a wildcard covers {path}: everything in secret/data/ can be read",
+            "a wildcard covers {path}: all of secret/data/* can be read",
+        ),
+        (
+            'path "{path}*" {{ capabilities = ["read"] }}',
+            "a wildcard covers {path}: all of {path}* can be read",
         ),
     ],
-    ids=["list", "sudo", "write", "wildcard", "plus"],
+    ids=["list", "sudo", "write", "wildcard", "plus", "prefix"],
 )
 def test_excess_right_is_warned_of(shop: Shop, text: str, sentence: str) -> None:
     """A right around the path that the grant does not need is said, and the step runs."""

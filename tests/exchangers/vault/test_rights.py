@@ -57,7 +57,13 @@ def test_root_is_warned_of_everywhere() -> None:
 def test_probe_asks_beside_the_path_and_above_it() -> None:
     """A neighbour that nobody has, and the folders where both KV versions list."""
     probe = Probe.of("secret/data/team/shop", "nonce")
-    assert probe.sibling == "secret/data/team/nonce"
+    assert probe.neighbours == {
+        "secret/data/team/*": "secret/data/team/nonce",
+        "+/data/team/shop": "nonce/data/team/shop",
+        "secret/+/team/shop": "secret/nonce/team/shop",
+        "secret/data/+/shop": "secret/data/nonce/shop",
+        "secret/data/team/shop*": "secret/data/team/shopnonce",
+    }
     assert probe.folders == ("secret/data/team/", "secret/metadata/team/")
 
 
