@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ci_identity.model import Lease as Lease
     from ci_identity.model import Mismatch as Mismatch
     from ci_identity.model import Outcome as Outcome
+    from ci_identity.model import SecretReference as SecretReference
+    from ci_identity.model import VaultTarget as VaultTarget
+    from ci_identity.model import Wanted as Wanted
     from ci_identity.redaction.stream import Redactor as Redactor
     from ci_identity.run import run as run
     from ci_identity.secret import Secret as Secret
@@ -56,6 +59,9 @@ _HOME = {
     "Lease": "model",
     "Mismatch": "model",
     "Outcome": "model",
+    "SecretReference": "model",
+    "VaultTarget": "model",
+    "Wanted": "model",
     "Redactor": "redaction.stream",
     "run": "run",
     "Secret": "secret",

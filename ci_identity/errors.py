@@ -116,6 +116,14 @@ class MissingDependencyError(ConfigurationError):
     hint = "install the extra that the message names"
 
 
+class PlatformError(ConfigurationError):
+    """This system lacks what keeps a credential inside one process tree."""
+
+    code = "platform"
+    cause = "this needs Linux: prctl, sigtimedwait and /proc"
+    hint = "run it on Linux; check, explain, whoami and doctor work elsewhere too"
+
+
 # ── 3 identity ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -391,14 +399,6 @@ class ConflictingVariableError(DeliveryError):
     code = "delivery-conflict"
     cause = "two grants of one step deliver a variable of the same name"
     hint = "rename one of them in the grants file"
-
-
-class TerminalError(DeliveryError):
-    """A secret would have been written to a terminal."""
-
-    code = "delivery-terminal"
-    cause = "standard output is a terminal, where a secret would be seen and kept"
-    hint = "redirect the output, or say --reveal"
 
 
 class UndeliverableError(DeliveryError):

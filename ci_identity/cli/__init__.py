@@ -6,7 +6,7 @@ from importlib import import_module
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import HELP, USAGE, version
-from ci_identity.errors import CiIdentityError
+from ci_identity.errors import CiIdentityError, PlatformError
 
 COMMANDS = {
     "exec": "run one command with one or more grants; revoked when it ends",
@@ -19,6 +19,8 @@ COMMANDS = {
     "demo": "see the whole path once, in that local world",
 }
 """Name to one line of help. The module of the same name is imported only when it is asked for."""
+
+_LINUX_ONLY = frozenset({"exec", "audit", "sandbox", "demo"})
 
 EXEC_FAILED = 125
 """What `exec` exits with for every failure of our own, as env(1) and timeout(1) do."""
@@ -47,6 +49,9 @@ def _main(words: Sequence[str]) -> int:
 
 def _run(name: str, words: Sequence[str]) -> int:
     try:
+        if name in _LINUX_ONLY and sys.platform != "linux":
+            message = f"ci-identity {name} does not work on {sys.platform}"
+            raise PlatformError(message)  # noqa: TRY301  # to be printed like the others
         return int(import_module(f"ci_identity.cli.{name}").main(words))
     except CiIdentityError as error:
         terminal.print_error(error)

@@ -21,7 +21,7 @@ SHOWN_ONLY = {
     "identity",
     "identity-issuer",
     "provider-tls",
-    "delivery-terminal",
+    "platform",
     "interrupted",
 }
 """Errors that no test here brings about: they need another machine, or nothing raises them."""
