@@ -409,6 +409,14 @@ class UndeliverableError(DeliveryError):
     hint = "list `secrets:` in the grant; from Python, session.hvac() needs none"
 
 
+class OutputLostError(DeliveryError):
+    """The command succeeded, but what it wrote could not be passed on."""
+
+    code = "delivery-output"
+    cause = "the file or device that our output goes to takes no more"
+    hint = "make room there, and run the command again; its credential was revoked"
+
+
 class StateError(DeliveryError):
     """The state folder cannot be used."""
 

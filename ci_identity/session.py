@@ -173,6 +173,7 @@ class Session:
         self._record(Event.REQUESTED, expires_at=datetime.now(UTC) + self._ttl)
         asked_at = datetime.now(UTC)
         try:
+            self._pause(0.0)
             credential = self._exchanger.exchange(
                 ExchangeRequest(
                     grant=self.grant,

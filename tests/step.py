@@ -20,7 +20,8 @@ EXEC = (*COMMAND, "exec", "--grant", GRANT, "--")
 
 IMPATIENT = """
 import os, sys
-from ci_identity.run import Patience, run_sessions
+from ci_identity.run import run_sessions
+from ci_identity.supervision import Patience
 from ci_identity.session import Session, load_grants
 
 def sessions(pause):

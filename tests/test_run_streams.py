@@ -169,7 +169,7 @@ def test_full_device(job: Job, watch: Watch) -> None:
     with Path("/dev/full").open("wb") as full:
         done = job.run([*EXEC, "echo", "hello"], stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 125
-    assert b"error[delivery]: the command succeeded, but its output could not" in done.stderr
+    assert b"error[delivery-output]: the command succeeded, but its output could not" in done.stderr
     assert b"Traceback" not in done.stderr
     watch.assert_revoked()
 

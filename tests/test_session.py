@@ -479,7 +479,7 @@ def test_cancelled_between_issue_and_delivery(job: dict[str, str]) -> None:
 
     def cancel(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 2:
+        if len(pauses) == 3:
             raise KeyboardInterrupt
 
     grant = session(GRANT, environ=job).grant
@@ -487,7 +487,22 @@ def test_cancelled_between_issue_and_delivery(job: dict[str, str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened.open()
     assert events(job) == ["requested", "issued", "issued", "revoked"]
+    assert list(read(ledger(job)))[-1]["reason"] == "interrupted"
     assert opened.outcome is Outcome.REVOKED
+
+
+def test_cancelled_before_the_exchange(job: dict[str, str], openbao: OpenBao) -> None:
+    """A signal that came while the token was fetched: the server is not asked at all."""
+
+    def cancel(_: float) -> None:
+        raise KeyboardInterrupt
+
+    before = len(openbao.audit())
+    opened = Session(session(GRANT, environ=job).grant, job, pause=cancel)
+    with pytest.raises(KeyboardInterrupt):
+        opened.open()
+    assert events(job) == ["requested", "failed"]
+    assert len(openbao.audit()) == before
 
 
 # ── what the step gets ───────────────────────────────────────────────────────────────────────

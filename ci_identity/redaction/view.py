@@ -3,7 +3,6 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from functools import cached_property
 from itertools import accumulate
 from typing import Protocol
 
@@ -112,14 +111,18 @@ class TerminalView:
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
         """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
-        return [(self._offset(start), self._offset(end - 1) + 1) for start, end in hits]
-
-    def _offset(self, index: int) -> int:
+        found = list(hits)
+        if not found or len(self.text) == self.end:  # nothing is hidden
+            return found
         line_ends, run_ends, hidden = self._gaps
-        index += bisect_right(line_ends, index)
-        return index + hidden[bisect_right(run_ends, index)]
 
-    @cached_property
+        def place(index: int) -> int:
+            index += bisect_right(line_ends, index)
+            return index + hidden[bisect_right(run_ends, index)]
+
+        return [(place(start), place(end - 1) + 1) for start, end in found]
+
+    @property
     def _gaps(self) -> tuple[list[int], list[int], list[int]]:
         """Where lines end in `text`, where runs end if line ends count, what is hidden before."""
         pieces = ESCAPE.split(self.raw[: self.end])
@@ -138,7 +141,8 @@ class TerminalView:
         last_run = ESCAPE.split(self.raw[line : self.end])[-1]
         if last_run.endswith(self.text[-size:]):
             return self.end - size
-        return self._offset(len(self.text) - size)
+        [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])
+        return start
 
     def line_end(self, start: int) -> int:
         """Return where the last line end of `raw` from `start` on ends, or else `start`."""

@@ -122,7 +122,8 @@ class World:
     def _configure(self, root: hvac.Client) -> None:
         values = {name: value.reveal() for name, value in self.secrets.items()}
         # Without `bound_issuer` only the keys would bind the issuer.
-        issuer = dict.fromkeys(("oidc_discovery_url", "bound_issuer"), self.issuer.address)
+        address = self.issuer.address
+        issuer: dict[str, Any] = {"oidc_discovery_url": address, "bound_issuer": address}
         for path, data in (
             ("sys/policies/acl/ci", {"policy": _CI_POLICY}),
             ("sys/policies/acl/shop-db", {"policy": _SHOP_DB_POLICY}),

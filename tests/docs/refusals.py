@@ -4,6 +4,7 @@ Each function below causes one error, with a real issuer and a real server. `REF
 code; what each prints must be the line that `docs/troubleshooting.md` shows.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -431,6 +432,18 @@ def delivery_conflict(stage: Stage) -> None:
 def delivery_nothing(stage: Stage) -> None:
     stage.grants(secrets="")
     stage.run("migrate-db")
+
+
+@causes("delivery-output")
+def delivery_output(stage: Stage) -> None:
+    stdout, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    try:
+        ci_identity.run(["echo", "done"], grants=["migrate-db"], environ=stage.environ)
+    finally:
+        os.dup2(stdout, 1)
+        os.close(full)
+        os.close(stdout)
 
 
 @causes("state")

@@ -95,6 +95,11 @@ def test_base64_of_the_secret_inside_other_bytes_is_hunted(
         )
 
 
+def test_what_ash_prints_is_hunted() -> None:
+    """BusyBox puts a run of single quotes between double ones as a whole."""
+    assert b"abcd'\"''\"'efgh" in spellings(b"abcd''efgh")
+
+
 def test_each_form_is_listed_once_and_none_is_short() -> None:
     """Forms that coincide collapse, and the raw secret comes first."""
     found = spellings(TOKEN)

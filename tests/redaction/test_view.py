@@ -77,6 +77,14 @@ def test_no_sequence_is_waited_for_without_end() -> None:
         assert TerminalView(start + b"1" * 2000).text == start[2:] + b"1" * 2000
 
 
+def test_the_longest_sequence_is_waited_for() -> None:
+    """A string of 512 bytes up to its last byte, and of 513 not at all."""
+    start = b"a\x1b]" + b"x" * 512
+    assert TerminalView(start).end == TerminalView(start + b"\x1b").end == 1
+    assert TerminalView(start + b"\x1b\\").text == b"a"
+    assert TerminalView(start + b"x").text == start[:1] + start[3:] + b"x"
+
+
 def test_line_ends_and_escapes_of_a_masked_part() -> None:
     """The last line end is found, and escape sequences are kept."""
     view = TerminalView(b"ab\ncd\x1b[0mef\r\x1b[1mgh")
