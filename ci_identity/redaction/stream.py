@@ -7,7 +7,7 @@ from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
 from ci_identity.redaction.scan import Scanner, Span
-from ci_identity.redaction.view import STRING, PlainView, TerminalView, View
+from ci_identity.redaction.view import HEAD, STRING, PlainView, TerminalView, View
 from ci_identity.secret import Secret
 
 MIN_PARTIAL = 8
@@ -71,8 +71,7 @@ class Redactor:
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream and return those that can be shown by now."""
         view = self._view(self._tail + data)
-        held = self._beginnings.longest(view.text)
-        start = view.tail(held)
+        start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
         shown = self._show(view, self._hits(view), until)
         self._done -= start
@@ -82,10 +81,10 @@ class Redactor:
     def finish(self) -> bytes:
         """Return the rest at the end of the stream; the beginning of a secret is masked."""
         view = self._view(self._tail)
-        held = self._beginnings.longest(view.text)
+        start, held = self._held(view)
         hits = self._hits(view)
         if held >= MIN_PARTIAL:
-            hits = _merged([*hits, (view.tail(held), view.end)])
+            hits = _merged([*hits, (start, view.end)])
         shown = self._show(view, hits, view.end) + self._masked(view.raw[view.end :])
         self._tail, self._done, self._is_open = b"", 0, False
         return shown
@@ -102,10 +101,23 @@ class Redactor:
 
     def _index(self) -> None:
         self._scanner = Scanner(self._needles)
+        self._heads = Scanner({needle[:HEAD] for needle in self._needles})
         self._beginnings = Beginnings(self._needles)
 
+    def _held(self, view: View) -> tuple[int, int]:
+        """Return where what must wait begins in `view.raw`, and how much of a secret it shows."""
+        held = self._beginnings.longest(view.text)
+        start = view.tail(held)
+        if view.hides:  # an escape sequence may have eaten the first bytes of it
+            also = self._beginnings.longest(view.raw[: view.end])
+            start, held = min(start, view.sequence(view.end - also)), max(held, also)
+        return start, held
+
     def _hits(self, view: View) -> list[Span]:
-        return _merged(view.spans(self._scanner.hits(view.text)))
+        hits = view.spans(self._scanner.hits(view.text))
+        if view.hides and any(self._heads.hits(view.eaten())):
+            hits += self._scanner.hits(view.raw[: view.end])
+        return _merged(hits)
 
     def _show(self, view: View, hits: list[Span], until: int) -> bytes:
         """Return the output for `view.raw` from `_done` up to `until`, or to a hit's end beyond."""

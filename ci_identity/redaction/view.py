@@ -15,6 +15,10 @@ _STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
 _ESCAPE = _COMMON + b"|" + _STRING + rb"|\x1b[0-~]"
 _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
 
+HEAD = 16
+"""Bytes of a secret's beginning that are looked for where an escape sequence may have eaten it."""
+
+_EATEN = re.compile(rb"\x1b(?=((?:" + _COMMON[4:] + rb"|[0-~])[^\x1b]{0,%d}))" % (HEAD - 1))
 ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
 _COLOUR = re.compile(_COMMON)
@@ -30,18 +34,32 @@ class View(Protocol):
         text: the bytes that are matched.
         end: where in `raw` the part ends that can be read already.
         has_strings: whether an escape sequence may carry text of its own, such as a link.
+        hides: whether `raw` has bytes that `text` has not, line ends aside.
     """
 
     raw: bytes
     text: bytes
     end: int
     has_strings: bool
+    hides: bool
 
     def __init__(self, raw: bytes) -> None: ...
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
         """Return `needle` as it would stand in `text`."""
+        ...
+
+    def eaten(self) -> bytes:
+        """Return each escape sequence without its ESC, and `HEAD` - 1 bytes behind it.
+
+        A secret behind a sequence that was cut off loses its first byte to it: `ESC [` and `ghs_`
+        is `ESC [ g` and `hs_`. It is in `raw` all the same.
+        """
+        ...
+
+    def sequence(self, place: int) -> int:
+        """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
         ...
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
@@ -64,7 +82,7 @@ class View(Protocol):
 class PlainView:
     """Mode `fast`: the bytes and nothing else."""
 
-    has_strings = False
+    has_strings = hides = False
 
     def __init__(self, raw: bytes) -> None:
         self.raw = self.text = raw
@@ -74,6 +92,14 @@ class PlainView:
     def needle(needle: bytes) -> bytes:
         """Return `needle` itself."""
         return needle
+
+    def eaten(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def sequence(self, place: int) -> int:
+        """Return `place`: no byte is in a sequence here."""
+        return place
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
         """Return the stretches themselves."""
@@ -102,12 +128,23 @@ class TerminalView:
         self.has_strings = b"\x1b" in text
         if self.has_strings:
             text = ESCAPE.sub(b"", raw[: self.end])
+        self.hides = len(text) != self.end
         self.text = _joined(text)
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
         """Return `needle` without line ends and escape sequences."""
         return _joined(ESCAPE.sub(b"", needle))
+
+    def eaten(self) -> bytes:
+        """Return each escape sequence without its ESC, and what stands behind it."""
+        return b"\x1b".join(_EATEN.findall(self.raw, 0, self.end))
+
+    def sequence(self, place: int) -> int:
+        """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
+        start = self.raw.rfind(b"\x1b", max(0, place - _LONGEST_ESCAPE), place)
+        found = ESCAPE.match(self.raw, start, self.end) if start >= 0 else None
+        return start if found and found.end() > place else place
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
         """Return where in `raw` these stretches of `text` lie, escape sequences within included."""

@@ -213,6 +213,47 @@ def test_escape_sequences_may_be_cut_anywhere(
     assert redact(secrets, pieces) == redact(secrets, [data])
 
 
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        b"\x1b",
+        b"\x1b[",
+        b"\x1b[1;2",
+        b"\x1b(",
+        b"\x1b[0m",
+        b"\x1b]",
+        b"\x1b]0;t\x1b\\",
+        b"\x1b[31m\x1b[",
+    ],
+)
+@pytest.mark.parametrize("secret", ["ghs_Zk3Qw8LxV2mN7pR4tY6uB9cD1eF5", "12345678", "\\]0;[mHJK"])
+def test_a_cut_off_sequence_eats_no_secret(sequence: bytes, secret: str) -> None:
+    """A terminal takes its first byte for the sequence's last one; the log has all of it."""
+    data = b"x " + sequence + secret.encode() + b" y\n"
+    for place in range(len(data)):
+        shown = redact([secret], [data[:place], data[place:]])
+        assert secret.encode() not in shown
+        assert shown.startswith(b"x \x1b")
+        assert shown.endswith(b"[MASKED] y\n")
+
+
+@given(
+    st.text("[m1;a", min_size=6, max_size=12).filter(lambda text: text.strip() == text),
+    st.lists(
+        st.sampled_from(["\x1b", "\x1b[", "\x1b[1", "m", "a", "(", "\x1b]0;", "\a", "SECRET"])
+    ),
+    st.lists(st.integers(0, 60), max_size=4),
+)
+def test_sequences_cut_off_anywhere_eat_no_secret(
+    secret: str, parts: list[str], places: list[int]
+) -> None:
+    """However sequences, secrets and pieces fall: none is shown, and pieces do not count."""
+    data = "".join(parts).replace("SECRET", secret).encode()
+    shown = redact([secret], cut(data, places))
+    assert secret.encode() not in shown
+    assert shown == redact([secret], [data])
+
+
 @settings(deadline=None)
 @given(stream=streams(glue="ab.\r\n"))
 def test_cutting_a_wrapped_secret_shows_few_bytes_of_it(
