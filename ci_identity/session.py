@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -166,12 +167,13 @@ class Session:
         token = fetch(self._candidates, audience)
         self.identity = identify(token)
         self.steered_by = tuple(dict.fromkeys((*token.steered_by, *self._exchanger.steered_by)))
+        self._about = self._entry(self.identity)
         decision = decide(self.grant, self.identity, step=self._step)
         if not decision.is_allowed:
-            self._record(Event.DENIED, reason=DeniedError.code)
+            self._record(replace(self._about, event=Event.DENIED, reason=DeniedError.code))
             raise _denied(decision)
-        self._record(Event.REQUESTED, expires_at=datetime.now(UTC) + self._ttl)
         asked_at = datetime.now(UTC)
+        self._record(replace(self._about, expires_at=asked_at + self._ttl))
         try:
             self._pause(0.0)
             credential = self._exchanger.exchange(
@@ -193,8 +195,9 @@ class Session:
             _check_values(credential.variables)
             mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
             self._make_private_folder()
-            self._record(Event.DELIVERED, expires_at=credential.expires_at)
-            self._announce()
+            expires_at = credential.expires_at
+            self._record(replace(self._about, event=Event.DELIVERED, expires_at=expires_at))
+            self._announce(self.identity)
             self._pause(0.0)
         except BaseException as error:
             self._abandon(error)
@@ -272,16 +275,32 @@ class Session:
     def _effective_step(self) -> str | None:
         return (self.identity.step if self.identity else None) or self._step
 
+    def _entry(self, identity: JobIdentity) -> Entry:
+        """Return what every entry about this lease says; the first one records the intent."""
+        said = ("issuer", "subject", "repository", "run", "job")
+        return Entry(
+            event=Event.REQUESTED,
+            lease=self._lease_id,
+            grant=self.grant.name,
+            step=self._effective_step,
+            target=self._exchanger.target,
+            identity={name: getattr(identity, name) for name in said},
+            steered_by=self.steered_by,
+        )
+
     def _hold(self, credential: Credential) -> None:
         self._credential = credential
 
     def _record_issued(self, handle: Handle) -> None:
         self._handles.append(handle)
         self._record(
-            Event.ISSUED,
-            expires_at=handle.expires_at,
-            handle=str(handle),
-            fingerprint=handle.fingerprint,
+            replace(
+                self._about,
+                event=Event.ISSUED,
+                expires_at=handle.expires_at,
+                handle=str(handle),
+                fingerprint=handle.fingerprint,
+            )
         )
         self._pause(0.0)
 
@@ -296,22 +315,17 @@ class Session:
             expires_at=credential.expires_at,
         )
 
-    def _announce(self) -> None:
-        job, until = self.identity, f"{self.lease.expires_at:%H:%M:%S} UTC"
-        who = f"{job.repository or job.subject}, run {job.run}, job {job.job}" if job else ""
-        _log.info("%s: for %s", self.grant.name, who)
+    def _announce(self, job: JobIdentity) -> None:
+        name, lease = self.grant.name, self.lease
         _log.info(
-            "%s: from %s, not renewed, ends by itself at %s",
-            self.grant.name,
-            self.lease.target,
-            until,
+            "%s: for %s, run %s, job %s", name, job.repository or job.subject, job.run, job.job
         )
+        until = f"{lease.expires_at:%H:%M:%S} UTC"
+        _log.info("%s: from %s, not renewed, ends by itself at %s", name, lease.target, until)
         if self.steered_by:
-            _log.info("%s: steered by %s", self.grant.name, ", ".join(self.steered_by))
-        given = [f"{name} (public)" if v.is_public else name for name, v in self.variables.items()]
-        _log.info(
-            "%s: gives one process tree %s", self.grant.name, ", ".join(given) or "no variables"
-        )
+            _log.info("%s: steered by %s", name, ", ".join(self.steered_by))
+        given = [f"{key} (public)" if v.is_public else key for key, v in self.variables.items()]
+        _log.info("%s: gives one process tree %s", name, ", ".join(given) or "no variables")
 
     def _make_private_folder(self) -> None:
         private_directory(self._state_dir)
@@ -329,7 +343,7 @@ class Session:
         if ending and ending.outcome is Outcome.FAILED:
             _log.error("%s: NOT revoked (%s)", self.grant.name, ending.detail)
         with suppress(LedgerError):  # the error that is on its way matters more
-            self._record(Event.FAILED, reason=reason)
+            self._record(replace(self._about, event=Event.FAILED, reason=reason))
 
     def _end(self, budget: float, *, reason: str | None) -> Revocation:
         lease = self.lease
@@ -340,53 +354,21 @@ class Session:
         say(revocation.sentence())
         try:
             self._record(
-                Event(revocation.outcome),
-                expires_at=lease.expires_at,
-                outcome=revocation.outcome,
-                reason=revocation.reason or reason,
-                handle=handles[0] if handles else None,
+                replace(
+                    self._about,
+                    event=Event(revocation.outcome),
+                    expires_at=lease.expires_at,
+                    outcome=revocation.outcome,
+                    reason=revocation.reason or reason,
+                    handle=handles[0] if handles else None,
+                )
             )
         except LedgerError as error:  # it has ended all the same; what is missing is the record
             _log.error("%s: its end could not be recorded: %s", self.grant.name, error)
         return revocation
 
-    def _record(
-        self,
-        event: Event,
-        *,
-        expires_at: datetime | None = None,
-        handle: str | None = None,
-        fingerprint: str | None = None,
-        outcome: str | None = None,
-        reason: str | None = None,
-    ) -> None:
-        identity = self.identity
-        said = (
-            {
-                "issuer": identity.issuer,
-                "subject": identity.subject,
-                "repository": identity.repository,
-                "run": identity.run,
-                "job": identity.job,
-            }
-            if identity
-            else {}
-        )
-        entry = Entry(
-            event=event,
-            lease=self._lease_id,
-            grant=self.grant.name,
-            step=self._effective_step,
-            target=self._exchanger.target,
-            expires_at=expires_at,
-            identity=said,
-            handle=handle,
-            fingerprint=fingerprint,
-            outcome=outcome,
-            reason=reason,
-            steered_by=self.steered_by,
-        )
-        self.head = self._ledger.append(entry).hash
+    def _record(self, entry: Entry) -> None:
+        self.head = self._ledger.append(replace(entry, at=datetime.now(UTC))).hash
 
 
 def _check_values(variables: Mapping[str, Delivered]) -> None:

@@ -204,7 +204,7 @@ def test_whole_name_counts_before_prefix() -> None:
 
 def test_ambient_files_are_hidden_whatever_the_job_says() -> None:
     """Every cloud's tools are pointed to our folder, and told to leave the machine's role alone."""
-    environ = {"KUBECONFIG": "/root/.kube/config", "AWS_EC2_METADATA_DISABLED": "false"}
+    environ = {"KUBECONFIG": "/home/someone/.kube/config", "AWS_EC2_METADATA_DISABLED": "false"}
     child = clean(environ, private=PRIVATE)
     folders = {name for name, value in child.items() if value.startswith("/private/")}
     assert folders == {
