@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports clean
+.PHONY: demo test check format lint types imports picture clean
 
 demo: .venv/sandbox
 	@$(BIN)/ci-identity demo
@@ -27,6 +27,9 @@ types: .venv/dev
 
 imports: .venv/dev
 	$(BIN)/lint-imports
+
+picture: .venv/dev
+	$(BIN)/python docs/picture.py
 
 # The files .venv/sandbox and .venv/dev remember which extra is installed, for which pyproject.toml.
 .venv/sandbox .venv/dev: .venv/bin/python pyproject.toml

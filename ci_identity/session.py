@@ -351,7 +351,7 @@ class Session:
         revocation = end(self._credential, lease, handles, budget=budget)
         shutil.rmtree(self.private_folder, ignore_errors=True)
         say = _log.error if revocation.outcome is Outcome.FAILED else _log.info
-        say(revocation.sentence())
+        say(revocation.sentence(), extra={"outcome": revocation.outcome})
         try:
             self._record(
                 replace(

@@ -52,7 +52,7 @@ def _print(grant: Grant, job: JobIdentity, decision: Decision) -> None:
         if claim not in denied:
             rows.append(("yes", claim, " or ".join(map(str, wanted)), str(_got(job, claim))))
     rows += [("NO", m.claim, m.wanted, m.got or "(absent)") for m in decision.mismatches]
-    print_table(rows)
+    print_table(rows, colours={"yes": "green", "NO": "red"})
     for mismatch in decision.mismatches:
         if mismatch.remark:
             print(f"  {mismatch.claim}: {mismatch.remark}")

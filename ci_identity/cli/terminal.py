@@ -7,13 +7,15 @@ import re
 import select
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TextIO
 
 from ci_identity._text import printable
 from ci_identity.errors import CiIdentityError
+from ci_identity.model import Outcome
 
 _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
@@ -108,13 +110,26 @@ def print_json(value: object) -> None:
     print(re.sub(r"##(\w*)\[", r"##\1\\u005b", text))  # the same to programs; see `shown`
 
 
-def print_table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
-    """Print `rows` in columns as wide as they need to be."""
+def print_table(
+    rows: Iterable[Sequence[str]],
+    *,
+    indent: str = "  ",
+    colours: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print `rows` in columns as wide as they need to be.
+
+    Args:
+        rows: cells of text.
+        indent: what each line begins with.
+        colours: the colours of some words that the first column has.
+    """
     cells = [[shown(cell).replace("\n", "\\n") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(f"{indent}{line}".rstrip())
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        if colour := colours.get(row[0]):
+            padded[0] = paint(padded[0], colour)
+        print(f"{indent}{'  '.join(padded)}".rstrip())
 
 
 class _Lines(logging.Handler):
@@ -126,6 +141,8 @@ class _Lines(logging.Handler):
     def format(self, record: logging.LogRecord) -> str:
         level = {logging.WARNING: ("yellow", "warning: "), logging.ERROR: ("red", "")}
         colour, word = level.get(record.levelno, ("dim", ""))
+        if getattr(record, "outcome", None) is Outcome.REVOKED:
+            colour = "green"
         text = f"ci-identity: {word}{shown(record.getMessage())}"
         return paint(text, colour, stream=sys.stderr)
 
