@@ -34,6 +34,7 @@ def run_sessions(
     environ: Mapping[str, str],
     *,
     owns_process: bool = False,
+    is_terminal: bool | None = None,
     patience: Patience | None = None,
 ) -> Finished:
     """Run `command` with what the sessions give, and revoke when it ends.
@@ -43,6 +44,7 @@ def run_sessions(
         sessions: makes the sessions, not yet open, given the function that they pause with.
         environ: the job's variables; `PATH` is where the program is looked for.
         owns_process: this process is there for nothing else, so it may adopt and reap orphans.
+        is_terminal: whether the child gets a terminal; by default if our stdout is one.
         patience: how long each part of an ending may take.
 
     Raises:
@@ -67,6 +69,7 @@ def run_sessions(
             end=partial(_close, opened),
             patience=patience or Patience(),
             owns_process=owns_process,
+            is_terminal=os.isatty(1) if is_terminal is None else is_terminal,
         )
         try:
             supervision.start(path, command, _environ(opened))
@@ -131,6 +134,7 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
     grants_file: Path | None,
     environ: Mapping[str, str],
     owns_process: bool = False,
+    is_terminal: bool | None = None,
 ) -> Finished:
     """Do what `run` says, for a process that may be there for nothing else; see `run_sessions`."""
 
@@ -141,7 +145,9 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
             for name in dict.fromkeys(grants)
         ]
 
-    return run_sessions(command, sessions, environ, owns_process=owns_process)
+    return run_sessions(
+        command, sessions, environ, owns_process=owns_process, is_terminal=is_terminal
+    )
 
 
 def _environ(sessions: Sequence[Session]) -> Environment:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from ci_identity.delivery.process import (
     end_tree,
     spawn,
 )
+from ci_identity.delivery.terminal import Terminal
 from ci_identity.errors import InterruptedRunError
 from ci_identity.redaction.relay import Relay
 from ci_identity.redaction.stream import Redactor
@@ -26,7 +28,7 @@ from ci_identity.secret import Secret
 _log = logging.getLogger("ci_identity")
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _SENT_BY_TERMINAL = 128
 """`si_code` SI_KERNEL (sigaction(2)): the terminal has signalled the whole group already."""
 
@@ -117,9 +119,10 @@ class Supervision:
             signal is pressing.
         patience: how long each part of an ending may take.
         owns_process: this process is there for nothing else, so it may adopt and reap orphans.
+        is_terminal: the child gets a terminal of its own instead of pipes.
     """
 
-    def __init__(
+    def __init__(  # all but one are keyword-only
         self,
         signals: Signals,
         *,
@@ -127,12 +130,15 @@ class Supervision:
         end: Callable[[bool], None],
         patience: Patience,
         owns_process: bool,
+        is_terminal: bool,
     ) -> None:
         self._secrets = secrets
         self._end = end
         self._signals = signals
         self._patience = patience
         self._owns_process = owns_process and adopt_orphans()
+        self._is_terminal = is_terminal
+        self._terminal: Terminal | None = None
         self._relays: list[Relay] = []
         self._pid = 0
         self._status: int | None = None
@@ -145,14 +151,10 @@ class Supervision:
         Raises:
             OSError: it cannot be started.
         """
-        one_stream = os.path.sameopenfile(1, 2)  # then one pipe, so that the order is kept
-        self._relays = [
-            Relay(Redactor(self._secrets), sink, done=_wake)
-            for sink in ((1,) if one_stream else (1, 2))
-        ]
-        streams = Streams(stdout=self._relays[0].child_end, stderr=self._relays[-1].child_end)
         try:
-            self._pid = spawn(path, command, environ, streams, self._signals.before)
+            with ExitStack() as childs_ends:
+                streams = self._open(childs_ends)
+                self._pid = spawn(path, command, environ, streams, self._signals.before)
         except BaseException:
             for relay in self._relays:
                 relay.abort()
@@ -160,8 +162,27 @@ class Supervision:
         for relay in self._relays:
             relay.start()
 
+    def _open(self, childs_ends: ExitStack) -> Streams:
+        """Make what the child writes to and who reads that; `childs_ends` closes its ends here."""
+        if self._is_terminal:
+            self._terminal = terminal = Terminal()
+            childs_ends.callback(os.close, terminal.slave)
+            self._relays.append(Relay(Redactor(self._secrets), terminal.master, 1, done=_wake))
+            return Streams(terminal=terminal.name, is_typed=terminal.has_input)
+        ends: list[int] = []
+        for sink in (1,) if os.path.sameopenfile(1, 2) else (1, 2):  # one keeps their order
+            source, end = os.pipe()
+            childs_ends.callback(os.close, end)
+            self._relays.append(Relay(Redactor(self._secrets), source, sink, done=_wake))
+            ends.append(end)
+        return Streams(stdout=ends[0], stderr=ends[-1])
+
     def supervise(self) -> Finished:
         """Forward signals until the child ends; then revoke, while its output is drained."""
+        with self._terminal.typing() if self._terminal else nullcontext():
+            return self._supervise()
+
+    def _supervise(self) -> Finished:
         revocation: threading.Thread | None = None
         ended_at = float("inf")
         while True:
@@ -191,7 +212,12 @@ class Supervision:
         return [relay.problem for relay in self._relays if relay.problem]
 
     def _forward(self, found: signal.struct_siginfo) -> None:
-        if self._status is None and found.si_code != _SENT_BY_TERMINAL:
+        if found.si_signo == signal.SIGWINCH:
+            if self._terminal:
+                self._terminal.resize()
+            return
+        is_theirs_too = found.si_code == _SENT_BY_TERMINAL and self._terminal is None
+        if self._status is None and not is_theirs_too:
             os.kill(self._pid, found.si_signo)
         if found.si_signo in _ENDING:
             self._is_cancelled = True

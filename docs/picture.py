@@ -1,4 +1,4 @@
-"""Makes demo.svg, the picture in the README, from what `ci-identity demo` prints: `make picture`."""
+"""Makes demo.svg, the picture in the README, out of what `ci-identity demo` prints."""
 
 import io
 import os
@@ -15,7 +15,7 @@ BLACK, RED, GREEN, YELLOW = (36, 41, 47), (207, 34, 46), (17, 99, 41), (154, 103
 BLUE, PURPLE, TEAL, GREY = (9, 105, 218), (130, 80, 223), (27, 124, 131), (110, 119, 129)
 LIGHT = TerminalTheme((250, 250, 250), BLACK, [BLACK, RED, GREEN, YELLOW, BLUE, PURPLE, TEAL, GREY])
 
-demo = subprocess.run(  # noqa: S603  # our own command
+demo = subprocess.run(  # our own command
     [sys.executable, "-m", "ci_identity", "demo"],
     env={"PATH": os.environ["PATH"], "FORCE_COLOR": "1"},
     stdout=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """`ci-identity exec`: run one command with one or more grants, and revoke when it ends."""
 
+import argparse
 import logging
 import os
 import resource
@@ -48,6 +49,11 @@ def main(words: Sequence[str]) -> int:
     )
     parser.add_grants()
     parser.add_argument("-q", "--quiet", action="store_true", help="say only warnings and errors")
+    parser.add_argument(
+        "--tty",
+        action=argparse.BooleanOptionalAction,
+        help="give the command a terminal (default: if our stdout is one)",
+    )
     options, command = _split(words)
     args = parser.parse_args(options)
     if not command:
@@ -71,6 +77,7 @@ def main(words: Sequence[str]) -> int:
             grants_file=args.grants,
             environ=os.environ,
             owns_process=True,
+            is_terminal=args.tty,
         )
     except InterruptedRunError as error:
         terminal.print_error(error)

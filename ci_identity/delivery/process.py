@@ -20,10 +20,18 @@ KILL_AFTER = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
-    """The descriptors that the child gets as its stdout and stderr."""
+    """What the child gets as its stdout and stderr: two descriptors, or a terminal.
 
-    stdout: int
-    stderr: int
+    Attributes:
+        stdout, stderr: the descriptors.
+        terminal: the path of a terminal, which goes before them and becomes the child's own.
+        is_typed: whether the terminal is its stdin as well.
+    """
+
+    stdout: int = 1
+    stderr: int = 2
+    terminal: str | None = None
+    is_typed: bool = False
 
 
 def hide_memory() -> bool:
@@ -75,6 +83,8 @@ def spawn(
 ) -> int:
     """Start `command` and return its pid. It inherits stdin and our process group.
 
+    With a terminal it leads a session of its own, whose terminal that becomes.
+
     Args:
         path: the program's file; one without `#!` is a script of sh(1), as execvp(3) has it.
         command: the program and its arguments, as it will see them.
@@ -104,13 +114,23 @@ def _spawn(
         path,
         list(command),
         environ,
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, streams.stdout, 1),
-            (os.POSIX_SPAWN_DUP2, streams.stderr, 2),
-        ],
+        file_actions=_file_actions(streams),
+        setsid=streams.terminal is not None,
         setsigmask=blocked,
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them; a program expects them
     )
+
+
+def _file_actions(streams: Streams) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
+    if streams.terminal is None:
+        return [
+            (os.POSIX_SPAWN_DUP2, streams.stdout, 1),
+            (os.POSIX_SPAWN_DUP2, streams.stderr, 2),
+        ]
+    # The first terminal that the leader of a session opens becomes the session's own.
+    opened = (os.POSIX_SPAWN_OPEN, 1, streams.terminal, os.O_RDWR, 0)
+    copies = (2, 0) if streams.is_typed else (2,)
+    return [opened, *((os.POSIX_SPAWN_DUP2, 1, copy) for copy in copies)]
 
 
 def descendants(roots: Sequence[int]) -> list[int]:

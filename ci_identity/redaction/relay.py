@@ -1,5 +1,6 @@
 """Carries the child's output to ours through a redactor, and never keeps the rest waiting."""
 
+import errno
 import fcntl
 import os
 import select
@@ -19,37 +20,43 @@ _TICK = 0.1
 
 
 class Relay:
-    """A thread that reads a pipe, redacts, and writes. The child's end is `child_end`.
+    """A thread that reads what the child writes, redacts it, and writes it to `sink`.
 
     It is a thread of its own because our stdout may block for as long as its reader likes, and
     signals and revocation must not wait for that.
+
+    Args:
+        redactor: what it goes through.
+        source: our end of what the child writes to: a pipe, or a terminal. Closed at the end.
+        sink: where it goes.
+        done: called when nothing more comes.
 
     Attributes:
         problem: why writing ended early, if not for want of a reader.
     """
 
-    def __init__(self, redactor: Redactor, sink: int, *, done: Callable[[], None]) -> None:
+    def __init__(
+        self, redactor: Redactor, source: int, sink: int, *, done: Callable[[], None]
+    ) -> None:
         self._redactor = redactor
+        self._source = source
         self._sink = sink
         self._done = done
-        self._source, self.child_end = os.pipe()
         self._stop = threading.Event()
         self._last = time.monotonic()
         self._is_writing = False
         self.problem: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"relay-{sink}", daemon=True)
-        for pipe in (self._source, sink):
+        for pipe in (source, sink):
             with suppress(OSError):  # not a pipe, or over this user's limit: slower, that is all
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
     def start(self) -> None:
-        """Begin; the child has its end by now, so ours is closed."""
-        os.close(self.child_end)
+        """Begin. The child's end must be closed here by now, or the end is never seen."""
         self._thread.start()
 
     def abort(self) -> None:
-        """Close both ends without having begun."""
-        os.close(self.child_end)
+        """Close our end without having begun."""
         os.close(self._source)
 
     @property
@@ -84,7 +91,7 @@ class Relay:
         while not self._stop.is_set():
             if not poll.poll(_TICK * 1000):
                 continue
-            data = os.read(self._source, _CHUNK)
+            data = self._read()
             if not data:
                 break
             self._is_writing = True
@@ -92,6 +99,14 @@ class Relay:
             self._last = time.monotonic()
             self._is_writing = False
         self._write(self._redactor.finish())
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._source, _CHUNK)
+        except OSError as error:
+            if error.errno == errno.EIO:  # how Linux says that nobody has a terminal open any more
+                return b""
+            raise
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
