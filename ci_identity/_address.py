@@ -1,9 +1,17 @@
 """Which addresses a token may be sent to."""
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
 
 from ci_identity.errors import InsecureAddressError
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?:[/?][!-\[\]-~]*)?"
+)
+"""No more than every reader of addresses takes in the same way: of `http://evil.example\\[::1]/`
+urllib says that the host is `::1`, and urllib3 connects to the other one.
+"""
 
 
 def check_address(url: str, *, what: str) -> str:
@@ -16,19 +24,16 @@ def check_address(url: str, *, what: str) -> str:
     Raises:
         InsecureAddressError: it is neither, or holds a user name or a password.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if host is None or parts.username is not None or parts.password is not None:
+    found = _ADDRESS.fullmatch(url)
+    if found is None:
         message = f"{what} is not the address of a server"
         raise InsecureAddressError(
             message, cause="it must be https://HOST[:PORT][/PATH], without user or password"
         )
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+    host = found["host"].strip("[]")
+    if found["scheme"] == "https" or is_loopback(host):
         return url
-    message = f"{what} is {parts.scheme}://{host}: a token must not be sent there"
+    message = f"{what} is http://{host}: a token must not be sent there"
     raise InsecureAddressError(message)
 
 

@@ -4,7 +4,11 @@ SDKs get our session where they take one, so the same rules hold for them.
 """
 
 import ipaddress
+import os
 import random
+import signal
+import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,6 +20,8 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from urllib3.util.ssl_ import create_urllib3_context
 
 from ci_identity._address import is_loopback
 from ci_identity.errors import (
@@ -24,6 +30,7 @@ from ci_identity.errors import (
     ProviderUnavailableError,
     SettingError,
     TlsError,
+    UnansweredError,
 )
 
 HTTPS_PORT = 443
@@ -34,6 +41,11 @@ CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 8.0
 TOTAL_TIMEOUT = 15.0
 """Seconds. Short, because a cancelled GitHub step has 7.5 s and a token of 5 minutes is running."""
+
+WHEN_CANCELLED = 2.0
+"""Seconds that an answer is still waited for when a signal that ends us is pending."""
+
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 
 TRANSIENT_STATUS = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
 """Worth another try. 412 is Vault's answer while a token replicates (vault-action #332)."""
@@ -104,12 +116,9 @@ def _is_covered(url: str, entry: str) -> bool:
 
 
 def _check_ca_file(name: str, path: str) -> None:
-    try:
-        with open(path, "rb"):  # noqa: PTH123  # opened only to learn whether it can be
-            return
-    except OSError as error:
-        message = f"{name} names a CA file that cannot be read: {path} ({error.strerror})"
-        raise SettingError(message) from None
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113  # a text of theirs
+        message = f"{name} names a CA file that cannot be read: {path}"
+        raise SettingError(message)
 
 
 class HttpSession(requests.Session):
@@ -124,6 +133,7 @@ class HttpSession(requests.Session):
         self.deadline: float | None = None
         self.trust_env = False  # no ~/.netrc: requests lets it override Authorization (#3929)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.mount("https://", _Adapter())
         self.verify = network.ca_file or True
         if network.proxy:
             self.proxies = {"https": network.proxy}
@@ -145,17 +155,72 @@ class HttpSession(requests.Session):
             "allow_redirects": False,
             "timeout": (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
         }
+        deadline = time.monotonic() + left
+        response = _within(left, host, lambda: self._send(request, host, deadline, kwargs))
+        _check_status(response, host)
+        return response
+
+    def _send(
+        self, request: requests.PreparedRequest, host: str, deadline: float, kwargs: dict[str, Any]
+    ) -> requests.Response:
         try:
             response = super().send(request, **kwargs)
-            _read_body(response, host, time.monotonic() + left)
+            _read_body(response, host, deadline)
         except requests.exceptions.SSLError:
             message = f"{host}: the server's certificate could not be verified"
             raise TlsError(message) from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             message = f"{host}: no answer ({_short_reason(error)})"
-            raise ProviderUnavailableError(message, retry_after=0.0) from None
-        _check_status(response, host)
+            kind = ProviderUnavailableError if _was_never_sent(error) else UnansweredError
+            raise kind(message, retry_after=0.0) from None
         return response
+
+
+class _Adapter(HTTPAdapter):
+    """Opens connections whose keys nobody is told: SSLKEYLOGFILE would have them in a file."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=_tls())
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **kwargs, ssl_context=_tls())
+
+
+def _tls() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.keylog_filename = None  # type: ignore[assignment]  # typeshed does not know of None
+    return context
+
+
+def _within(seconds: float, host: str, call: Callable[[], T]) -> T:
+    """Return `call()`, given up after `seconds`, or soon after a signal that ends us is pending.
+
+    A timeout of requests is one for each piece: a server that drips its header would hold us, and
+    with us the revocation of every other lease, for as long as it likes.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(call())
+        except BaseException as error:  # noqa: BLE001  # carried over to who asked
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name=f"request to {host}", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < deadline:
+        thread.join(0.1)
+        if signal.sigpending() & _ENDING:
+            deadline = min(deadline, time.monotonic() + WHEN_CANCELLED)
+            thread.join(max(deadline - time.monotonic(), 0.0))
+    if failed:
+        raise failed[0]
+    if not done:
+        message = f"{host}: no answer (timed out)"
+        raise UnansweredError(message, retry_after=0.0)
+    return done[0]
 
 
 def _check_status(response: requests.Response, host: str) -> None:
@@ -181,8 +246,17 @@ def _read_body(response: requests.Response, host: str, deadline: float) -> None:
         if time.monotonic() > deadline:
             response.close()
             message = f"{host}: the answer took too long"
-            raise ProviderUnavailableError(message, retry_after=0.0)
+            raise UnansweredError(message, retry_after=0.0)
     response._content = bytes(body)  # noqa: SLF001  # the only way to hand a body read in pieces back
+
+
+def _was_never_sent(error: Exception) -> bool:
+    """True if there was no connection, so that nobody can have carried out the request."""
+    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _short_reason(error: Exception) -> str:

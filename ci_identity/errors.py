@@ -233,7 +233,7 @@ class DeniedError(CiIdentityError):
 
     code = "denied"
     exit_code = 4
-    cause = "a claim of the job's token is not what the grant asks for"
+    cause = "the job, or its step, is not one that the grant is for"
     hint = "ci-identity explain GRANT shows claim by claim what was wanted and what the job has"
 
 
@@ -318,7 +318,7 @@ class VaultPolicyError(ExchangeError):
 
     code = "vault-policy"
     cause = "a policy of the role lacks a right that this grant needs"
-    hint = "add the policies that the message names to the role's token_policies"
+    hint = "add the policies to the role's token_policies, or correct `policies` in the grant"
 
 
 class VaultTokenKindError(ExchangeError):
@@ -327,6 +327,20 @@ class VaultTokenKindError(ExchangeError):
     code = "vault-token-kind"
     cause = "batch tokens cannot be revoked; tokens with token_num_uses cannot have children"
     hint = "set token_type=service and token_num_uses=0 on the role"
+
+
+class VaultNarrowingError(ExchangeError):
+    """Vault: the step's token would be able to do more than the grant's policies say."""
+
+    code = "vault-narrowing"
+    cause = (
+        "policies of the identity entity, or of its groups, come with every token of a login, "
+        "and a child token inherits them"
+    )
+    hint = (
+        "take the policies off the entity and its groups and name them in the role's "
+        "token_policies; or leave `policies` out of the grant, knowing what the login may do"
+    )
 
 
 class VaultSecretError(ExchangeError):
@@ -355,6 +369,17 @@ class ProviderUnavailableError(CiIdentityError):
     exit_code = 6
     cause = "the server is down, sealed, overloaded or out of the runner's reach"
     hint = "try again; check the address, the proxy and the server's own health"
+
+
+class UnansweredError(ProviderUnavailableError):
+    """The request went out, but its answer never came: nobody knows whether it was carried out."""
+
+    code = "provider-unanswered"
+    cause = "the server hangs, or the connection broke while it worked"
+    hint = (
+        "try again; if it was a login and the server took it, a token that nobody has lives until "
+        "the role's token_ttl: the server's audit log has its accessor"
+    )
 
 
 class ProviderAnswerError(ProviderUnavailableError):
@@ -467,7 +492,7 @@ class InterruptedRunError(CiIdentityError):
     code = "interrupted"
     exit_code = 1
     cause = "the job was cancelled"
-    hint = "nothing is left to do: what was issued was revoked or is named in the output"
+    hint = "what was issued was revoked, or is named in the output above"
 
     def __init__(self, message: str, *, signal: int) -> None:
         super().__init__(message)

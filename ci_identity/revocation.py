@@ -1,6 +1,7 @@
 """When a lease ends, and what is said if that fails."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ci_identity.errors import RevocationError
 from ci_identity.exchangers.interface import Credential
@@ -23,6 +24,7 @@ class Revocation:
         reason: an error code, where it was not revoked.
         detail: the same in a sentence.
         handles: what to end it by from outside, where it may still be alive.
+        is_over: whether its time was over by then.
     """
 
     lease: Lease
@@ -30,6 +32,7 @@ class Revocation:
     reason: str | None = None
     detail: str = ""
     handles: tuple[str, ...] = ()
+    is_over: bool = False
 
     def sentence(self) -> str:
         """Return what to tell people, in one line."""
@@ -37,6 +40,8 @@ class Revocation:
         match self.outcome:
             case Outcome.REVOKED:
                 return f"{name}: revoked; the server confirmed it"
+            case Outcome.EXPIRES if self.is_over:
+                return f"{name}: ended by itself at {until} ({self.detail})"
             case Outcome.EXPIRES:
                 return f"{name}: expires at {until} ({self.detail})"
             case Outcome.CUT:
@@ -64,4 +69,5 @@ def end(
         reason=ending.reason,
         detail=ending.detail,
         handles=handles,
+        is_over=datetime.now(UTC) >= lease.expires_at,
     )

@@ -2,11 +2,10 @@
 
 import logging
 import os
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from ci_identity.delivery.environ import Environment
@@ -20,12 +19,9 @@ from ci_identity.errors import (
 from ci_identity.model import VaultTarget
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
 from ci_identity.session import Session, load_grants
-from ci_identity.supervision import Finished, Patience, Signals, Supervision
+from ci_identity.supervision import Finished, Patience, Signals, Supervision, not_started
 
 _log = logging.getLogger("ci_identity")
-
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""Exit codes, as env(1) has them."""
 
 
 def run_sessions(
@@ -55,31 +51,26 @@ def run_sessions(
     try:
         path = locate(command[0], environ)
     except OSError as error:
-        return _not_started(command[0], error)
+        return not_started(command[0], error)
     with Signals() as signals, ExitStack() as stack:
         opened = sessions(signals.pause)
         _check_variables(opened)
         stack.callback(_say_head, opened)
+        stack.callback(_close, opened, is_pressing=True)  # what an error leaves open
         for session in opened:
             session.open()
-            stack.callback(session.close)
         supervision = Supervision(
             signals,
             secrets=[secret for session in opened for secret in session.secrets],
-            end=partial(_close, opened),
+            end=lambda is_pressing: _close(opened, is_pressing=is_pressing),
             patience=patience or Patience(),
             owns_process=owns_process,
             is_terminal=os.isatty(1) if is_terminal is None else is_terminal,
         )
-        try:
-            supervision.start(path, command, _environ(opened))
-        except OSError as error:
-            finished = _not_started(command[0], error)
-        else:
-            finished = supervision.supervise()
+        finished = supervision.run(path, command, _environ(opened))
     if finished.code == 0:
         for session in opened:
-            session.close().check()
+            session.check()
         _check_output(supervision.lost)
     return finished
 
@@ -137,6 +128,9 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
     is_terminal: bool | None = None,
 ) -> Finished:
     """Do what `run` says, for a process that may be there for nothing else; see `run_sessions`."""
+    if isinstance(command, str) or isinstance(grants, str):
+        message = "the command, and the grants, must each be a list of texts"
+        raise ConfigurationError(message, hint='as in: run(["ls", "-la"], grants=["migrate-db"])')
 
     def sessions(pause: Callable[[float], None]) -> list[Session]:
         file = load_grants(grants_file, environ)
@@ -159,16 +153,25 @@ def _environ(sessions: Sequence[Session]) -> Environment:
     return Environment(merged)
 
 
-def _close(sessions: Sequence[Session], is_pressing: bool) -> None:  # noqa: FBT001  # a callback
-    deadline = time.monotonic() + (BUDGET_WHEN_CANCELLED if is_pressing else BUDGET)
-    for session in reversed(sessions):
-        session.close(budget=max(deadline - time.monotonic(), 0.5))
+def _close(sessions: Sequence[Session], *, is_pressing: bool) -> None:
+    """End every session that is open, all at once: no provider waits for a slow one."""
+    budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
+    threads = [
+        threading.Thread(target=session.close, kwargs={"budget": budget}, name="revocation")
+        for session in sessions
+        if session.is_open
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _say_head(sessions: Sequence[Session]) -> None:
-    head = sessions[0].head or sessions[-1].head  # the first is the last to be closed
-    if head:
-        _log.info("ledger head: %s", head)
+    written = [session for session in sessions if session.head]
+    if written:
+        last = max(written, key=lambda session: session.head_place)
+        _log.info("ledger head: %s", last.head)
 
 
 def _check_output(lost: Sequence[str]) -> None:
@@ -193,9 +196,3 @@ def _check_variables(sessions: Sequence[Session]) -> None:
                 message = f"the grants {seen[name]} and {grant.name} both deliver {name}"
                 raise ConflictingVariableError(message)
             seen[name] = grant.name
-
-
-def _not_started(program: str, error: OSError) -> Finished:
-    is_missing = isinstance(error, FileNotFoundError)
-    _log.error("cannot run %s: %s", program, "not found" if is_missing else error.strerror)
-    return Finished(code=NOT_FOUND if is_missing else NOT_EXECUTABLE)

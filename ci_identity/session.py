@@ -35,10 +35,19 @@ from ci_identity.grants.decide import decide
 from ci_identity.grants.load import GrantsFile, find, load
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.writer import Ledger
-from ci_identity.model import Decision, Delivered, Grant, Handle, JobIdentity, Lease, Outcome
+from ci_identity.model import (
+    Decision,
+    Delivered,
+    Grant,
+    Handle,
+    JobIdentity,
+    Lease,
+    Outcome,
+    SubjectToken,
+)
 from ci_identity.redaction.mask import mask_in_log
 from ci_identity.redaction.needles import MIN_SECRET, encode
-from ci_identity.revocation import BUDGET, Revocation, end
+from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED, Revocation, end
 from ci_identity.secret import Secret
 from ci_identity.settings import Settings, private_directory
 from ci_identity.sources import fetch, sources
@@ -118,9 +127,8 @@ class Session:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         if ttl is not None and not timedelta(seconds=1) <= ttl <= grant.ttl:
-            message = (
-                f"the grant {grant.name} allows a ttl of {grant.ttl} at most, and of 1 s at least"
-            )
+            most = f"{grant.ttl.total_seconds():.0f} s"
+            message = f"the grant {grant.name} allows a ttl from 1 s to {most}"
             raise ConfigurationError(message, hint="ask for less, or have the grant changed")
         settings = Settings.from_environ(environ)
         self.grant = grant
@@ -132,6 +140,7 @@ class Session:
         self._candidates = sources(environ) if candidates is None else candidates
         self._exchanger = exchanger or exchanger_for(grant, environ)
         self._pause = pause
+        self._settings = settings
         self._ledger = Ledger(settings.ledger)
         self._state_dir = settings.state_dir
         self._lease_id = secrets.token_hex(8)
@@ -139,6 +148,7 @@ class Session:
         self._credential: Credential | None = None
         self._handles: list[Handle] = []
         self._closing = RLock()
+        self._unrecorded: LedgerError | None = None
         self.steered_by: tuple[str, ...] = ()
         self.head = ""
 
@@ -155,9 +165,9 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        revocation = self.close()
+        self.close()
         if error is None:
-            revocation.check()
+            self.check()
 
     # ── the order ────────────────────────────────────────────────────────────────────────────
 
@@ -165,13 +175,12 @@ class Session:
         """Go from the job's token to a credential that may be used. See the class for errors."""
         audience = self.grant.audience or self._exchanger.audience
         token = fetch(self._candidates, audience)
-        self.identity = identify(token)
-        self.steered_by = tuple(dict.fromkeys((*token.steered_by, *self._exchanger.steered_by)))
-        self._about = self._entry(self.identity)
+        self.identity = self._identify(token)
         decision = decide(self.grant, self.identity, step=self._step)
         if not decision.is_allowed:
             self._record(replace(self._about, event=Event.DENIED, reason=DeniedError.code))
             raise _denied(decision)
+        private_directory(self._state_dir)
         asked_at = datetime.now(UTC)
         self._record(replace(self._about, expires_at=asked_at + self._ttl))
         try:
@@ -194,7 +203,7 @@ class Session:
             self._check_life(credential, asked_at)
             _check_values(credential.variables)
             mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
-            self._make_private_folder()
+            private_files(self.private_folder)
             expires_at = credential.expires_at
             self._record(replace(self._about, event=Event.DELIVERED, expires_at=expires_at))
             self._announce(self.identity)
@@ -213,6 +222,17 @@ class Session:
                 self.revocation = self._end(budget, reason=None)
             return self.revocation
 
+    def check(self) -> None:
+        """Raise if the end, looked at afterwards, is not what it should be.
+
+        Raises:
+            RevocationError: the lease may still be alive.
+            LedgerError: it has ended, but that is not on record.
+        """
+        self.close().check()
+        if self._unrecorded:
+            raise self._unrecorded
+
     # ── what the step gets ───────────────────────────────────────────────────────────────────
 
     @property
@@ -224,6 +244,16 @@ class Session:
             target=self._exchanger.target,
             expires_at=datetime.now(UTC) + self._ttl,
         )
+
+    @property
+    def is_open(self) -> bool:
+        """True from the first thing that was issued to the end."""
+        return self._credential is not None and self.revocation is None
+
+    @property
+    def head_place(self) -> int:
+        """Where in the ledger the entry is whose hash is `head`."""
+        return self._ledger.place
 
     @property
     def variables(self) -> Mapping[str, Delivered]:
@@ -275,6 +305,15 @@ class Session:
     def _effective_step(self) -> str | None:
         return (self.identity.step if self.identity else None) or self._step
 
+    def _identify(self, token: SubjectToken) -> JobIdentity:
+        self.identity = identify(token)
+        steered_by = (*token.steered_by, *self._exchanger.steered_by, *self._settings.variables)
+        self.steered_by = tuple(dict.fromkeys(steered_by))
+        if self.steered_by:  # said before anything is sent there
+            _log.info("%s: steered by %s", self.grant.name, ", ".join(self.steered_by))
+        self._about = self._entry(self.identity)
+        return self.identity
+
     def _entry(self, identity: JobIdentity) -> Entry:
         """Return what every entry about this lease says; the first one records the intent."""
         said = ("issuer", "subject", "repository", "run", "job")
@@ -308,6 +347,10 @@ class Session:
         if credential.expires_at > asked_at + self._ttl + timedelta(minutes=1):  # clocks differ
             message = f"{self.grant.name}: the credential lives longer than was asked"
             raise TokenLifeError(message)
+        if credential.expires_at < asked_at + self._ttl * 0.9:
+            life = (credential.expires_at - asked_at).total_seconds()
+            asked, name = self._ttl.total_seconds(), self.grant.name
+            _log.warning("%s: asked for %.0f s, the server gives %.0f s", name, asked, life)
         self._lease = Lease(
             id=self._lease_id,
             grant=self.grant.name,
@@ -322,24 +365,20 @@ class Session:
         )
         until = f"{lease.expires_at:%H:%M:%S} UTC"
         _log.info("%s: from %s, not renewed, ends by itself at %s", name, lease.target, until)
-        if self.steered_by:
-            _log.info("%s: steered by %s", name, ", ".join(self.steered_by))
         given = [f"{key} (public)" if v.is_public else key for key, v in self.variables.items()]
         _log.info("%s: gives one process tree %s", name, ", ".join(given) or "no variables")
-
-    def _make_private_folder(self) -> None:
-        private_directory(self._state_dir)
-        private_files(self.private_folder)
 
     def _abandon(self, error: BaseException) -> None:
         """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""
         reason = InterruptedRunError.code if isinstance(error, KeyboardInterrupt) else "internal"
         reason = error.code if isinstance(error, CiIdentityError) else reason
+        is_pressing = isinstance(error, InterruptedRunError)
+        budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
         if self._handles:
-            self.revocation = self._end(BUDGET, reason=reason)
+            self.revocation = self._end(budget, reason=reason)
             return
         # Held, but without a handle: the provider's answer was cut short, or was not one.
-        ending = self._credential.revoke(budget=BUDGET) if self._credential else None
+        ending = self._credential.revoke(budget=budget) if self._credential else None
         if ending and ending.outcome is Outcome.FAILED:
             _log.error("%s: NOT revoked (%s)", self.grant.name, ending.detail)
         with suppress(LedgerError):  # the error that is on its way matters more
@@ -364,6 +403,7 @@ class Session:
                 )
             )
         except LedgerError as error:  # it has ended all the same; what is missing is the record
+            self._unrecorded = error
             _log.error("%s: its end could not be recorded: %s", self.grant.name, error)
         return revocation
 
@@ -388,4 +428,7 @@ def _denied(decision: Decision) -> DeniedError:
         + (f" ({mismatch.remark})" if mismatch.remark else "")
         for mismatch in decision.mismatches
     )
-    return DeniedError(f"the grant {decision.grant} is not for this job: {reasons}")
+    return DeniedError(
+        f"the grant {decision.grant} is not for this job: {reasons}",
+        hint=f"claim by claim: ci-identity explain {decision.grant}",
+    )

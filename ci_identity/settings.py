@@ -9,6 +9,12 @@ from pathlib import Path
 from ci_identity.errors import StateError
 
 GRANTS_FILES = (".ci-identity.yml", ".github/ci-identity.yml")
+VARIABLES = (
+    "CI_IDENTITY_GRANTS",
+    "CI_IDENTITY_STATE_DIR",
+    "CI_IDENTITY_LEDGER",
+    "CI_IDENTITY_TOKEN_FILE",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +25,13 @@ class Settings:
         grants: the grants file that the environment names, if any (`CI_IDENTITY_GRANTS`).
         state_dir: our folder for what must outlive a call (`CI_IDENTITY_STATE_DIR`).
         ledger: the ledger file (`CI_IDENTITY_LEDGER`).
+        variables: the names of our variables that are set; an earlier step may have set them.
     """
 
     grants: Path | None
     state_dir: Path
     ledger: Path
+    variables: tuple[str, ...] = ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -35,6 +43,7 @@ class Settings:
             grants=Path(grants) if grants else None,
             state_dir=state_dir,
             ledger=Path(ledger) if ledger else state_dir / "ledger.jsonl",
+            variables=tuple(name for name in VARIABLES if environ.get(name)),
         )
 
 

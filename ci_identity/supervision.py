@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,9 @@ from ci_identity.redaction.stream import Redactor
 from ci_identity.secret import Secret
 
 _log = logging.getLogger("ci_identity")
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""Exit codes, as env(1) has them."""
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FORWARDED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
@@ -145,22 +148,21 @@ class Supervision:
         self._is_cancelled = False
         self._revoke_at = float("inf")
 
-    def start(self, path: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Start the child with its output going through redactors.
-
-        Raises:
-            OSError: it cannot be started.
-        """
-        try:
-            with ExitStack() as childs_ends:
-                streams = self._open(childs_ends)
-                self._pid = spawn(path, command, environ, streams, self._signals.before)
-        except BaseException:
-            for relay in self._relays:
-                relay.abort()
-            raise
-        for relay in self._relays:
-            relay.start()
+    def run(self, path: str, command: Sequence[str], environ: Mapping[str, str]) -> Finished:
+        """Start the child, and forward signals until it ends; then revoke, and drain its output."""
+        with ExitStack() as typing:
+            try:
+                with ExitStack() as childs_ends:
+                    streams = self._open(childs_ends)
+                    if self._terminal:
+                        typing.enter_context(self._terminal.typing())
+                    self._pid = spawn(path, command, environ, streams, self._signals.before)
+            except OSError as error:
+                return not_started(command[0], error)
+            finally:
+                for relay in self._relays:
+                    (relay.start if self._pid else relay.abort)()
+            return self._supervise()
 
     def _open(self, childs_ends: ExitStack) -> Streams:
         """Make what the child writes to and who reads that; `childs_ends` closes its ends here."""
@@ -177,11 +179,6 @@ class Supervision:
             ends.append(end)
         return Streams(stdout=ends[0], stderr=ends[-1])
 
-    def supervise(self) -> Finished:
-        """Forward signals until the child ends; then revoke, while its output is drained."""
-        with self._terminal.typing() if self._terminal else nullcontext():
-            return self._supervise()
-
     def _supervise(self) -> Finished:
         revocation: threading.Thread | None = None
         ended_at = float("inf")
@@ -189,22 +186,35 @@ class Supervision:
             self._reap()
             now = time.monotonic()
             if revocation is None and (self._status is not None or now >= self._revoke_at):
-                ended_at = now
-                revocation = threading.Thread(target=self._revoke, name="revocation")
-                revocation.start()
+                ended_at, revocation = now, self._start_revocation()
             if self._is_drained(now - ended_at):
                 break
             found = self._signals.wait(_TICK if revocation is None else _TICK_WHEN_ENDING)
             if found and found.si_signo != signal.SIGCHLD:
                 self._forward(found)
-        end_tree(self._tree)
-        for relay in self._relays:
-            relay.stop(timeout=1.0)
+        self._end_rest()
         if revocation is not None:
             revocation.join()
         for problem in self.lost:
             _log.error("the command's output was cut off: %s", problem)
         return self._finished()
+
+    def _start_revocation(self) -> threading.Thread:
+        if self._status is None:
+            _log.warning("revoking while the command still runs")
+        thread = threading.Thread(target=self._revoke, name="revocation")
+        thread.start()
+        return thread
+
+    def _end_rest(self) -> None:
+        if left := len(self._tree()):
+            _log.info("ending what is left of the command: %d process(es)", left)
+        if not end_tree(self._tree, self._is_over):
+            _log.error(
+                "something of the command could not be ended: another user's, by way of sudo?"
+            )
+        for relay in self._relays:
+            relay.stop(timeout=1.0)
 
     @property
     def lost(self) -> list[str]:
@@ -220,6 +230,9 @@ class Supervision:
         if self._status is None and not is_theirs_too:
             os.kill(self._pid, found.si_signo)
         if found.si_signo in _ENDING:
+            if not self._is_cancelled:
+                name, wait = signal.Signals(found.si_signo).name, self._patience.signalled
+                _log.info("%s: the command has %.0f s before its credential is revoked", name, wait)
             self._is_cancelled = True
             self._revoke_at = min(self._revoke_at, time.monotonic() + self._patience.signalled)
 
@@ -236,19 +249,23 @@ class Supervision:
             return False
         return all(min(relay.silence, since_end) >= self._patience.silence for relay in running)
 
-    def _reap(self) -> None:
-        """Take the status of the child, and of adopted orphans, as far as they have ended."""
+    def _reap(self) -> bool:
+        """Take the status of the child, and of adopted orphans; False if none is left to take."""
         wanted = -1 if self._owns_process else self._pid
         while wanted == -1 or self._status is None:
             try:
                 pid, status = os.waitpid(wanted, os.WNOHANG)
             except ChildProcessError:  # the child too, if somebody else has waited for it
                 self._status = _UNKNOWN if self._status is None else self._status
-                return
+                return False
             if pid == 0:
-                return
+                return True
             if pid == self._pid:
                 self._status = status
+        return False
+
+    def _is_over(self) -> bool:
+        return not self._reap()
 
     def _tree(self) -> list[int]:
         self._reap()
@@ -258,11 +275,19 @@ class Supervision:
 
     def _finished(self) -> Finished:
         status = self._status
-        if status is None:  # it outlived SIGKILL: another user's, by way of sudo
-            _log.error("the command (pid %d) could not be ended", self._pid)
+        if status is None:
             return Finished(code=128 + signal.SIGKILL)
         code = os.waitstatus_to_exitcode(status)
         return Finished(code=code) if code >= 0 else Finished(code=128 - code, signal=-code)
+
+
+def not_started(program: str, error: OSError) -> Finished:
+    """Say why `program` cannot be run, and return what env(1) would exit with."""
+    is_missing = isinstance(error, FileNotFoundError)
+    _log.error("cannot run %s: %s", program, "not found" if is_missing else error.strerror)
+    if is_missing and " " in program:
+        _log.error("this is one word; a line of shell needs: sh -c '...'")
+    return Finished(code=NOT_FOUND if is_missing else NOT_EXECUTABLE)
 
 
 def _wake() -> None:

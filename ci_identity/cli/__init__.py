@@ -6,6 +6,7 @@ from importlib import import_module
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import HELP, USAGE, version
+from ci_identity.delivery.process import hide_memory
 from ci_identity.errors import CiIdentityError, PlatformError
 
 COMMANDS = {
@@ -28,6 +29,8 @@ EXEC_FAILED = 125
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code (the design's section 6)."""
+    if (sys.argv[1:] if argv is None else list(argv))[:1] == ["exec"]:
+        hide_memory()  # before there is anything in it: what was opened by then stays open
     terminal.open_streams()
     code = _main(list(sys.argv[1:] if argv is None else argv))
     return code if terminal.flush() else code or 1

@@ -8,6 +8,7 @@ from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, shown
 from ci_identity.errors import GrantsFileError
 from ci_identity.grants.lint import lint
+from ci_identity.model import VaultTarget
 from ci_identity.session import load_grants
 
 _EXAMPLE = """\
@@ -29,17 +30,28 @@ def main(words: Sequence[str]) -> int:
     grants = load_grants(args.grants, os.environ)
     findings = lint(grants)
     errors = sum(finding.is_error for finding in findings)
+    unsupported = [
+        name for name, grant in grants.grants.items() if not isinstance(grant.target, VaultTarget)
+    ]
     if args.json:
-        print_json({"file": grants.name, "findings": [asdict(finding) for finding in findings]})
+        found = [asdict(finding) for finding in findings]
+        print_json({"file": grants.name, "findings": found, "unsupported": unsupported})
     else:
         for finding in findings:
             word = paint("error", "red") if finding.is_error else paint("warning", "yellow")
             place = f"{grants.name}:{finding.line}"
             print(shown(f"{place}: {finding.grant}: ") + f"{word}[{finding.code}]: ", end="")
             print(shown(f"{finding.message}\n  fix: {finding.hint}"))
+        if unsupported:
+            print(f"{grants.name}: {', '.join(unsupported)}: {paint('note', 'yellow')}: ", end="")
+            print("this version exchanges tokens at Vault and OpenBao only, so not for these")
         names = ", ".join(grants.grants)
         print(
-            f"{grants.name}: {len(grants.grants)} grants ({names}), {errors} errors, "
-            f"{len(findings) - errors} warnings"
+            f"{grants.name}: {_count(len(grants.grants), 'grant')} ({names}), "
+            f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}"
         )
     return GrantsFileError.exit_code if errors else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
         "by kind and place, never the value. Any step of the job can use what is listed here.",
         example=_EXAMPLE,
     )
-    parser.add_argument("room", choices=("env",), help="env: environment and well-known files")
+    parser.add_choice("room", "env", help="env: environment and well-known files")
     parser.add_json()
     args = parser.parse_args(words)
     findings = find(os.environ, Path.home(), Path.cwd())

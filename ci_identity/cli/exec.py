@@ -4,14 +4,15 @@ import argparse
 import logging
 import os
 import resource
+import shlex
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
-from ci_identity.delivery.process import hide_memory
-from ci_identity.doctor.environment import find_code_injection
+from ci_identity.doctor.environment import OTHERS_WRITE, find_code_injection
 from ci_identity.errors import InterruptedRunError
 from ci_identity.run import run_command
 
@@ -39,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     )
     parser.usage = "%(prog)s --grant NAME [options] -- COMMAND [ARGUMENT ...]"
     parser.add_argument(
-        "--grant", action="append", required=True, metavar="NAME", help="a grant; may be repeated"
+        "--grant", action="append", default=[], metavar="NAME", help="a grant; may be repeated"
     )
     parser.add_argument(
         "--step", help="the step's id; where the CI has step ids it must be the CI's own"
@@ -54,18 +55,14 @@ def main(words: Sequence[str]) -> int:
         action=argparse.BooleanOptionalAction,
         help="give the command a terminal (default: if our stdout is one)",
     )
+    parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options, command = _split(words)
     args = parser.parse_args(options)
-    if not command:
-        message = "there is no command to run"
-        raise UsageError(
-            message, hint="put it after `--`: ci-identity exec --grant NAME -- COMMAND"
-        )
+    _check(options, args, command)
     # Were SIGCHLD ignored, as we may have been started, the command's exit code would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside the run it ends us as any other does
-    hide_memory()
     terminal.say_aloud(quiet=args.quiet)
     _warn_of_plants()
     try:
@@ -95,9 +92,33 @@ def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     return words[:at], words[at + 1 :]
 
 
+def _check(options: Sequence[str], args: argparse.Namespace, command: Sequence[str]) -> None:
+    """Refuse a line without a grant, a command or the `--` between them, and show it corrected."""
+    if not args.grant:
+        message, hint = "no grant is named", "ci-identity exec --grant NAME -- COMMAND"
+    elif args.stray and command:
+        message = f"{shlex.join(args.stray)}: this is no option, and stands before the `--`"
+        hint = "see: ci-identity exec --help"
+    elif args.stray:
+        ours = options[: len(options) - len(args.stray)]
+        line = shlex.join(["ci-identity", "exec", *ours, "--", *args.stray])
+        message, hint = "there is no `--` before the command", f"put the command after --: {line}"
+    elif not command:
+        message = "there is no command to run"
+        hint = "put it after --: ci-identity exec --grant NAME -- COMMAND"
+    else:
+        return
+    raise UsageError(message, hint=hint)
+
+
 def _warn_of_plants() -> None:
     """Say what an earlier step may have left in the environment to run inside this one."""
-    if places := [found.place for found in find_code_injection(os.environ, Path.cwd())]:
+    ours = {f"PATH {Path(program).parent}" for program in (sys.argv[0], sys.executable)}
+    if places := [
+        found.place
+        for found in find_code_injection(os.environ, Path.cwd())
+        if found.place not in ours and found.detail != OTHERS_WRITE
+    ]:
         _log.warning("an earlier step could run code in this one by %s", ", ".join(places))
 
 

@@ -1,8 +1,10 @@
 """`ci-identity explain`: would this grant be given to this job, and which claim says no."""
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import NamedTuple
 
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, print_table
@@ -37,26 +39,45 @@ def main(words: Sequence[str]) -> int:
     job = identify(fetch(sources(os.environ), audience))
     decision = decide(grant, job, step=args.step)
     if args.json:
-        print_json(asdict(decision) | {"allowed": decision.is_allowed})
+        claims = [line._asdict() for line in _compare(grant, job, decision)]
+        print_json(asdict(decision) | {"allowed": decision.is_allowed, "claims": claims})
     else:
         _print(grant, job, decision)
     return 0 if decision.is_allowed else DeniedError.exit_code
 
 
 def _print(grant: Grant, job: JobIdentity, decision: Decision) -> None:
-    denied = {mismatch.claim: mismatch for mismatch in decision.mismatches}
     verdict = paint("given", "green") if decision.is_allowed else paint("denied", "red", "bold")
     print(f"{paint(grant.name, 'bold')}: {verdict} to this job, before the provider is asked")
     rows = [("", "claim", "wanted", "got")]
-    for claim, wanted in grant.conditions.items():
-        if claim not in denied:
-            rows.append(("yes", claim, " or ".join(map(str, wanted)), str(_got(job, claim))))
-    rows += [("NO", m.claim, m.wanted, m.got or "(absent)") for m in decision.mismatches]
+    rows += [
+        ("yes" if line.is_match else "NO", line.claim, line.wanted, line.got or "(absent)")
+        for line in _compare(grant, job, decision)
+    ]
     print_table(rows, colours={"yes": "green", "NO": "red"})
     for mismatch in decision.mismatches:
         if mismatch.remark:
             print(f"  {mismatch.claim}: {mismatch.remark}")
 
 
-def _got(job: JobIdentity, claim: str) -> object:
-    return job.claims.get({"issuer": "iss", "subject": "sub", "audience": "aud"}.get(claim, claim))
+class _Line(NamedTuple):
+    claim: str
+    wanted: str
+    got: str | None
+    is_match: bool
+
+
+def _compare(grant: Grant, job: JobIdentity, decision: Decision) -> Iterator[_Line]:
+    """Yield every condition of the grant that holds, then all that speaks against it."""
+    denied = {mismatch.claim for mismatch in decision.mismatches}
+    for claim, wanted in grant.conditions.items():
+        if claim not in denied:
+            yield _Line(claim, " or ".join(map(str, wanted)), _got(job, claim), is_match=True)
+    for mismatch in decision.mismatches:
+        yield _Line(mismatch.claim, mismatch.wanted, mismatch.got, is_match=False)
+
+
+def _got(job: JobIdentity, claim: str) -> str:
+    name = {"issuer": "iss", "subject": "sub", "audience": "aud"}.get(claim, claim)
+    value = job.claims.get(name)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -56,7 +56,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Never:
         """Raise what argparse found as a `UsageError`."""
+        _, is_missing, names = message.partition("arguments are required: ")
+        if is_missing:
+            message = f"say which: {names.replace('|', ' or ')}"
         raise UsageError(message, hint=f"see: {self.prog} --help")
+
+    def add_choice(self, name: str, *choices: str, help: str) -> None:  # noqa: A002  # as argparse
+        """Add a word that is one of a few; if it is missing the error names them."""
+        self.add_argument(name, choices=choices, metavar="|".join(choices), help=help)
 
     def add_grants(self) -> None:
         """Add `--grants`."""

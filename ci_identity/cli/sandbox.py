@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.cli.terminal import paint, print_json
+from ci_identity.errors import ProviderUnavailableError
+from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import GRANT, World
 
 _EXAMPLE = """\
@@ -39,20 +41,28 @@ def main(words: Sequence[str]) -> int:
     parser.add_json()
     args = parser.parse_args(words)
     claims = dict(_claim(text) for text in args.claim)
-    # SIGTERM as Ctrl-C, so that the servers are stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM as Ctrl-C, so that the servers are stopped on the way out; and Ctrl-C also where a
+    # script started us in the background, which has it ignored.
+    for signo in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signo, signal.default_int_handler)
     try:
         with World() as world:
-            environ = world.environ(args.ci, claims)
+            environ, server = world.environ(args.ci, claims), _server(world.openbao)
             if args.json:
-                print_json({"environ": environ, "grant": GRANT})
+                pid = os.getpid()
+                print_json({"environ": environ, "grant": GRANT, "server": server, "pid": pid})
             else:
-                _print(environ)
+                _print(environ, server)
             sys.stdout.flush()
-            signal.pause()
+            code = world.openbao.wait()
     except KeyboardInterrupt:
         print("stopped; everything it made is gone", file=sys.stderr)
-    return 0
+        return 0
+    message = f"the OpenBao server of the sandbox has ended (exit code {code})"
+    hint = "start the sandbox again: everything that it had made is gone"
+    raise ProviderUnavailableError(
+        message, cause="something ended it, or the machine ran out of memory", hint=hint
+    )
 
 
 def _claim(text: str) -> tuple[str, str | None]:
@@ -63,7 +73,16 @@ def _claim(text: str) -> tuple[str, str | None]:
     return name, value or None
 
 
-def _print(environ: dict[str, str]) -> None:
+def _server(openbao: OpenBao) -> dict[str, str]:
+    """Return how its administrator reaches the server; the only root token that we ever show."""
+    return {
+        "address": openbao.address,
+        "token": openbao.root_token.reveal(),
+        "binary": openbao.binary,
+    }
+
+
+def _print(environ: dict[str, str], server: dict[str, str]) -> None:
     print(
         paint("# The environment of a job in the sandbox. Nothing in it is worth anything", "dim")
     )
@@ -72,4 +91,10 @@ def _print(environ: dict[str, str]) -> None:
         print(f"export {name}={shlex.quote(value)}")
     print(paint(f"# ci-identity explain {GRANT}", "dim"))
     print(paint(f"# ci-identity exec --grant {GRANT} -- sh -c 'echo $DB_USER $DB_PASSWORD'", "dim"))
-    print(paint(f"# this process: {os.getpid()}", "dim"))
+    print(
+        paint("# The server, for its administrator; worth nothing outside of this sandbox:", "dim")
+    )
+    print(paint(f"# export BAO_ADDR={server['address']} BAO_TOKEN={server['token']}", "dim"))
+    print(paint(f"# alias bao={shlex.quote(server['binary'])}", "dim"))
+    pid = os.getpid()
+    print(paint(f"# this process: {pid} (Ctrl-C, or kill {pid}, ends it)", "dim"))

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
@@ -90,11 +91,17 @@ def print_error(error: CiIdentityError) -> None:
 
 def _advice(error: CiIdentityError) -> Sequence[tuple[str, str]]:
     more = f"docs/troubleshooting.md#{error.code}"
-    return (("likely", error.cause), ("fix", error.hint), ("more", more))
+    advice = (("likely", error.cause), ("fix", error.hint), ("more", more))
+    return advice[1:] if error.code == "usage" else advice  # a slip has no cause to look for
 
 
 def _indented(text: str) -> str:
     return shown(text).replace("\n", "\n    ")
+
+
+def warn(text: str) -> None:
+    """Print one line of warning to stderr."""
+    tell(paint(f"ci-identity: warning: {shown(text)}", "yellow", stream=sys.stderr))
 
 
 def defect(error: Exception) -> CiIdentityError:
@@ -105,9 +112,14 @@ def defect(error: Exception) -> CiIdentityError:
 
 
 def print_json(value: object) -> None:
-    """Print `value` for programs."""
-    text = json.dumps(value, indent=2, default=str)
+    """Print `value` for programs; times as in ISO 8601, with their offset."""
+    text = json.dumps(value, indent=2, default=plain)
     print(re.sub(r"##(\w*)\[", r"##\1\\u005b", text))  # the same to programs; see `shown`
+
+
+def plain(value: object) -> str:
+    """Return `value` as text, the same for people and in JSON."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_table(

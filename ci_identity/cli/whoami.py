@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from ci_identity.cli.parser import Parser
-from ci_identity.cli.terminal import paint, print_json, print_table, shown
+from ci_identity.cli.terminal import paint, plain, print_json, print_table, shown
 from ci_identity.grants.decide import unaccounted
 from ci_identity.model import JobIdentity, UnverifiedClaims
 from ci_identity.sources import fetch, sources
@@ -43,9 +43,10 @@ def main(words: Sequence[str]) -> int:
 def _print(job: JobIdentity) -> None:
     fields = asdict(replace(job, claims=UnverifiedClaims({})))
     fields |= {"fork": _FORK[job.fork], "audience": ", ".join(job.audience)}
+    fields["debug"] = "yes" if job.debug else "no"
     del fields["claims"]
     print(paint("identity", "bold"))
-    print_table((name, "-" if value is None else str(value)) for name, value in fields.items())
+    print_table((name, "-" if value is None else plain(value)) for name, value in fields.items())
     print(paint("claims, unverified", "bold"))
     print_table((name, str(value)) for name, value in sorted(job.claims.items()))
     if unknown := unaccounted(job.claims):

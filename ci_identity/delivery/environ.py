@@ -5,7 +5,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import Never, cast
 
 from ci_identity.errors import DeliveryError
 from ci_identity.model import UnverifiedClaims
+
+_LONG = 16
+"""Characters from which on a value in another variable is a copy and no coincidence."""
 
 MAX_TOKEN_FILE = 1 << 16
 """Bytes. The largest honest id token is under 16 KiB; a larger file is something else."""
@@ -196,17 +199,24 @@ def removed(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names in `environ` that a step does not inherit (or not with this value), sorted.
 
     Besides those in `AMBIENT` they are the variables that hold an id token, whatever their name,
-    and those that name a small file with one in it.
+    those that name a small file with one in it, and those that hold a copy of what is removed.
     """
-    return tuple(sorted(name for name, value in environ.items() if _is_removed(name, value)))
+    secrets = [
+        value
+        for name, value in environ.items()
+        if (row := find_ambient(name)) and row.power is not Power.REDIRECT and len(value) >= _LONG
+    ]
+    return tuple(
+        sorted(name for name, value in environ.items() if _is_removed(name, value, secrets))
+    )
 
 
-def _is_removed(name: str, value: str) -> bool:
+def _is_removed(name: str, value: str, secrets: Sequence[str]) -> bool:
     if name in _NEVER_REMOVED:
         return False
-    return find_ambient(name) is not None or any(
-        True for text in (value, read_named_file(value)) for _ in find_id_tokens(text)
-    )
+    if find_ambient(name) is not None or any(secret in value for secret in secrets):
+        return True
+    return any(True for text in (value, read_named_file(value)) for _ in find_id_tokens(text))
 
 
 def find_ambient(name: str) -> Ambient | None:

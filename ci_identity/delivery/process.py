@@ -163,25 +163,22 @@ def _is_alive(pid: int) -> bool:
     return stat.rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
 
 
-def end_tree(find: Callable[[], list[int]]) -> None:
-    """End what `find` finds: SIGTERM, and SIGKILL for who is left after 2 s.
+def end_tree(find: Callable[[], list[int]], is_over: Callable[[], bool]) -> bool:
+    """End what `find` finds: SIGTERM, and SIGKILL for who is left after 2 s; True if all ended.
 
     Args:
         find: returns the pids of the tree as it is now: whose parent ends is found elsewhere then.
+        is_over: tells whether anything of it is left at all; a chain of forks may be in nobody's
+            snapshot and still be there.
     """
     _signal_all(find(), signal.SIGTERM)
-    _wait_for_end(find)
-    killed: set[int] = set()
-    while left := set(find()) - killed:  # once each: a process of root's own stays for ever
-        _signal_all(left, signal.SIGKILL)
-        killed |= left
-    _wait_for_end(find)  # a kill takes a moment, and its status is wanted
-
-
-def _wait_for_end(find: Callable[[], list[int]]) -> None:
     deadline = time.monotonic() + KILL_AFTER
-    while find() and time.monotonic() < deadline:
+    while not is_over() and time.monotonic() < deadline:
         time.sleep(0.02)
+    deadline = time.monotonic() + KILL_AFTER
+    while not is_over() and time.monotonic() < deadline:
+        _signal_all(find(), signal.SIGKILL)
+    return is_over()
 
 
 def _signal_all(pids: Iterable[int], signo: signal.Signals) -> None:

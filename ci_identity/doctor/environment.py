@@ -62,6 +62,12 @@ _HOOKS = {
     "LD_PRELOAD": (".+", "every program loads the library it names"),
     "LD_AUDIT": (".+", "every program loads the library it names"),
     "DYLD_INSERT_LIBRARIES": (".+", "every program loads the library it names"),
+    "SSLKEYLOGFILE": (
+        ".+",
+        "programs write the keys of their TLS connections to the file it names",
+    ),
+    "OPENSSL_CONF": (".+", "every program that uses OpenSSL loads the modules it names"),
+    "PYTHONPATH": (".+", "every Python takes modules from there"),
     "PYTHONSTARTUP": (".+", "Python runs the file it names when it is interactive"),
     "PYTHONHOME": (".+", "Python takes its library from there"),
     "NODE_OPTIONS": (
@@ -75,6 +81,9 @@ _HOOKS = {
     "_JAVA_OPTIONS": (".*agent.*", "every JVM loads the agent it names"),
 }
 """Name, the values that count, and what they do. `exec` leaves them: steps may rely on them."""
+
+OTHERS_WRITE = "other users can put commands there"
+"""Said of an entry of PATH. True of the tool caches of hosted runners, where it is not news."""
 
 _SYSTEM_FOLDERS = frozenset({"/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"})
 _STEP_FOLDERS = ("RUNNER_TEMP", "GITHUB_WORKSPACE", "CI_PROJECT_DIR", "TMPDIR")
@@ -177,5 +186,5 @@ def _path_risk(entry: str, steps: list[Path]) -> str | None:
     except (OSError, ValueError):
         return None
     if found.st_mode & stat.S_IWOTH or found.st_uid not in {0, os.getuid()}:
-        return "other users can put commands there"
+        return OTHERS_WRITE
     return None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ci_identity.grants import rules
+from ci_identity.grants import rules, unmatchable
 from ci_identity.grants.load import GrantsFile
 from ci_identity.model import Grant
 
@@ -72,6 +72,30 @@ RULES = (
         code="issuer-glob",
         check=rules.issuer_glob,
         hint="write the issuers out, as a list",
+        is_error=True,
+    ),
+    Rule(
+        code="issuer-address",
+        check=unmatchable.issuer_address,
+        hint="write https:// and what follows as ci-identity whoami prints it in such a job",
+        is_error=True,
+    ),
+    Rule(
+        code="issuer-misspelt",
+        check=unmatchable.issuer_misspelt,
+        hint="write the issuer as the message has it, letter for letter",
+        is_error=True,
+    ),
+    Rule(
+        code="claim-foreign",
+        check=unmatchable.claim_foreign,
+        hint="correct the issuer, or ask for a claim that ci-identity whoami prints in such a job",
+        is_error=True,
+    ),
+    Rule(
+        code="value-never",
+        check=unmatchable.value_never,
+        hint="write the value as ci-identity whoami prints it in such a job",
         is_error=True,
     ),
     Rule(

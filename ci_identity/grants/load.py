@@ -53,7 +53,7 @@ def find(explicit: Path | None, settings_grants: Path | None, cwd: Path) -> Path
     for named, by in ((explicit, "--grants"), (settings_grants, "CI_IDENTITY_GRANTS")):
         if named is not None:
             path = cwd / named
-            if path.exists() and not path.is_dir():
+            if path.is_file():
                 return path
             message = f"{named}, named by {by}, is not a file"
             raise GrantsFileMissingError(

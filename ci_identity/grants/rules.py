@@ -8,50 +8,11 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from ci_identity.grants.claims import CLAIMS, KNOWN, unaccounted
+from ci_identity.grants.claims import KNOWN, unaccounted
 from ci_identity.grants.format import REGISTERED
+from ci_identity.grants.issuers import SHARED_ISSUERS, ci_of, issuers
 from ci_identity.grants.kinds import nearest
 from ci_identity.model import Accept, Grant, VaultTarget, Wanted
-
-# ── which CI is it? ──────────────────────────────────────────────────────────────────────────
-
-SHARED_ISSUERS = frozenset(
-    {
-        "https://token.actions.githubusercontent.com",
-        "https://gitlab.com",
-        "https://agent.buildkite.com",
-    }
-)
-"""Issuers whose tokens anybody can have who opens an account."""
-
-GITHUB_ISSUER = re.compile(
-    r"https://token\.actions\.(?:githubusercontent\.com|[^/]+\.ghe\.com)(?:/[^/]+)?"
-    r"|https?://[^/]+/_services/token"  # GitHub Enterprise Server
-    r"|https?://[^/]+/api/actions"  # Forgejo
-)
-
-
-def _own_claims(ci: str) -> frozenset[str]:
-    others = " ".join(names for other, names in CLAIMS.items() if other != ci).split()
-    return frozenset(CLAIMS[ci].split()) - frozenset(others)
-
-
-GITHUB_CLAIMS, GITLAB_CLAIMS = _own_claims("github"), _own_claims("gitlab")
-
-
-def _issuers(grant: Grant) -> tuple[Wanted, ...]:
-    return grant.conditions.get("issuer", ())
-
-
-def _is_github(grant: Grant) -> bool:
-    by_issuer = all(GITHUB_ISSUER.fullmatch(issuer.text) for issuer in _issuers(grant))
-    return by_issuer or not GITHUB_CLAIMS.isdisjoint(grant.conditions)
-
-
-def _is_gitlab(grant: Grant) -> bool:
-    by_issuer = all(issuer.text == "https://gitlab.com" for issuer in _issuers(grant))
-    return by_issuer or not GITLAB_CLAIMS.isdisjoint(grant.conditions)
-
 
 # ── for whom? ────────────────────────────────────────────────────────────────────────────────
 
@@ -108,13 +69,13 @@ def any_tenant(grant: Grant) -> Iterator[str]:
     tenants = {name for name in told & TENANTS if not any(map(_is_open, grant.conditions[name]))}
     if not told:
         yield "only the issuer is asked for, so any job there can have it"
-    elif not tenants and any(issuer.text in SHARED_ISSUERS for issuer in _issuers(grant)):
+    elif not tenants and any(issuer.text in SHARED_ISSUERS for issuer in issuers(grant)):
         yield "no condition says whose job it is, and anyone can run jobs at this issuer"
 
 
 def issuer_glob(grant: Grant) -> Iterator[str]:
     """The issuer decides whose signatures count; a pattern leaves that open."""
-    if any(issuer.is_glob for issuer in _issuers(grant)):
+    if any(issuer.is_glob for issuer in issuers(grant)):
         yield "`issuer` is a pattern, and whoever runs a server that fits it can sign any claim"
 
 
@@ -133,7 +94,7 @@ def subject_only(grant: Grant) -> Iterator[str]:
 
 def not_narrowed(grant: Grant) -> Iterator[str]:
     """Any job of the repository can have the grant, on any branch."""
-    if (_is_github(grant) or _is_gitlab(grant)) and NARROWING.isdisjoint(grant.conditions):
+    if ci_of(grant) in {"github", "gitlab"} and NARROWING.isdisjoint(grant.conditions):
         yield "any job of any branch can have it, also one that a pull or merge request brings"
 
 
@@ -141,7 +102,7 @@ def ref_unprotected(grant: Grant) -> Iterator[str]:
     """A GitLab `ref` is asked for without `ref_protected`, and a tag may have its name."""
     keys = ("ref_protected", "environment_protected")
     is_protected = any(Wanted(text="true") in grant.conditions.get(key, ()) for key in keys)
-    if _is_gitlab(grant) and "ref" in grant.conditions and not is_protected:
+    if ci_of(grant) == "gitlab" and "ref" in grant.conditions and not is_protected:
         yield "`ref` is only a name: without `ref_protected: true` any developer may push to it"
 
 
@@ -160,7 +121,7 @@ def glob_wide(grant: Grant) -> Iterator[str]:
     """A pattern that takes anything, or has `**`, which is no more than `*`."""
     for name, wanted in grant.conditions.items():
         if any(_is_wide(one) for one in wanted):
-            yield f"`{name}` takes any value"
+            yield f"`{name}` is a pattern of nothing but *, which says nothing about its value"
         elif any(one.is_glob and "**" in one.text for one in wanted):
             yield f"`{name}` has `**`, which is no more than `*`: neither crosses a `/`"
 
@@ -213,7 +174,7 @@ def accept_untrusted(grant: Grant) -> Iterator[str]:
 
 def steps_unenforced(grant: Grant) -> Iterator[str]:
     """`steps` is asked for where the CI has no step ids, so the grant would never be given."""
-    if grant.steps and not _is_github(grant):
+    if grant.steps and ci_of(grant) != "github":
         yield "`steps` cannot be kept: this issuer's CI tells a process no step id"
 
 

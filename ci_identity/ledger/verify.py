@@ -10,6 +10,8 @@ from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import FIRST_PREV, digest
 from ci_identity.ledger.writer import MAX_LINE
 
+_READ_HINT = "name the ledger that the run wrote: --ledger FILE, or CI_IDENTITY_LEDGER"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
@@ -38,11 +40,14 @@ def read(path: Path) -> Iterator[dict[str, object]]:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
                 if line.endswith(b"\n") or len(line) == MAX_LINE:
                     yield _object(line, number, path)
+    except FileNotFoundError:
+        message = f"nothing was recorded here yet: there is no {path}"
+        cause = "no grant was asked for here, or it was recorded in another place"
+        raise LedgerError(message, cause=cause, hint=_READ_HINT) from None
     except OSError as error:
         message = f"cannot read the ledger {path}: {error.strerror}"
-        raise LedgerError(
-            message, cause="nothing was recorded here yet, or the path is another one"
-        ) from None
+        cause = "the file is another user's, or no file at all"
+        raise LedgerError(message, cause=cause, hint=_READ_HINT) from None
 
 
 def verify(path: Path, *, head: str | None = None) -> Verification:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
@@ -13,11 +14,21 @@ MAX_LINE = 1 << 16
 """Bytes: several times the longest entry that `Entry` can make."""
 
 
+LOCK_TIMEOUT = 5.0
+"""Seconds. An append takes milliseconds; two hundred jobs at once wait for less than this."""
+
+
 class Ledger:
     """The ledger file. Safe for many processes: each append holds a lock on the file itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._last: tuple[int, bytes] | None = None  # where our last entry is, and its line
+
+    @property
+    def place(self) -> int:
+        """Where in the file our last entry is; -1 if we wrote none."""
+        return self._last[0] if self._last else -1
 
     def append(self, entry: Entry) -> Entry:
         """Chain `entry` to the last one, write it through to the disk, and return it as written.
@@ -29,16 +40,40 @@ class Ledger:
         try:
             fd = _open(self.path)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                _lock(fd, self.path)
                 _check_ours(fd, self.path)
+                self._check_last(fd)
                 written = entry.chained(_last_hash(fd, self.path))
-                _write(fd, written.to_line())
+                line = written.to_line()
+                _write(fd, line)
+                self._last = (os.fstat(fd).st_size - len(line), line)
             finally:
                 os.close(fd)
         except OSError as error:
             message = f"cannot write the ledger {self.path}: {error.strerror}"
             raise LedgerError(message) from None
         return written
+
+    def _check_last(self, fd: int) -> None:
+        """Raise if what we wrote last is not where we wrote it."""
+        if self._last and os.pread(fd, len(self._last[1]), self._last[0]) != self._last[1]:
+            message = f"{self.path} was changed since we last wrote to it"
+            raise LedgerTamperedError(message)
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Lock the file; whoever may read it may hold a lock, so no one is waited for for long."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                message = f"{path} is locked by another process"
+                raise LedgerError(message, hint="find who holds it: fuser, lsof") from None
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _open(path: Path) -> int:

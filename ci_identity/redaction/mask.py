@@ -76,7 +76,7 @@ def _log_descriptor(step: int) -> int | None:
     logs = {_log_identity(_PROC / str(step) / "fd" / str(fd), step) for fd in (1, 2)}
     for fd in (1, 2):
         found = _log_identity(_PROC / "self" / "fd" / str(fd), step)
-        if found is not None and found in logs and not _is_read_by_a_step(found):
+        if found is not None and found in logs and not _is_read_by_a_step(found, step):
             return fd
     return None
 
@@ -95,16 +95,31 @@ def _log_identity(path: Path, step: int) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if stat.S_ISFIFO(found.st_mode) or is_terminal else None
 
 
-def _is_read_by_a_step(log: tuple[int, int]) -> bool:
-    """True if what reads this pipe is a program of a step: `exec > >(tee file)` puts one there."""
+def _is_read_by_a_step(log: tuple[int, int], step: int) -> bool:
+    """True if what reads this pipe may be a program of the step: `exec > >(tee file)` makes one.
+
+    One that cannot be looked into, as `sudo tee` cannot, counts if it comes from the step.
+    """
     for process in _PROC.glob("[0-9]*"):
+        pid = int(process.name)
         try:
-            is_reader = _is_of_a_step(int(process.name)) and _has_reading_end(process, log)
-        except OSError:  # it has ended, or is another user's
+            is_reader = _is_of_a_step(pid) and _has_reading_end(process, log)
+        except PermissionError:
+            is_reader = pid != os.getpid() and _comes_from(pid, step)
+        except OSError:  # it has ended
             continue
         if is_reader:
             return True
     return False
+
+
+def _comes_from(pid: int, ancestor: int) -> bool:
+    try:
+        while pid and pid != ancestor:
+            pid = _parent(pid)
+    except OSError:
+        return False
+    return pid == ancestor
 
 
 def _has_reading_end(process: Path, pipe: tuple[int, int]) -> bool:

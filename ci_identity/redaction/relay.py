@@ -71,8 +71,11 @@ class Relay:
 
     def stop(self, timeout: float) -> None:
         """Write out what was read, and end within `timeout` seconds if our reader lets us."""
+        is_stuck = self._is_writing
         self._stop.set()
         self._thread.join(timeout)
+        if is_stuck and self.is_running:
+            self.problem = "whoever reads it took nothing for too long"
 
     def _run(self) -> None:
         try:

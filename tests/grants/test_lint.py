@@ -9,6 +9,7 @@ from ci_identity.grants.load import load, parse
 
 GITHUB = "issuer: https://token.actions.githubusercontent.com"
 GITLAB = "issuer: https://gitlab.com"
+GITHUB_OR_GITLAB = f"issuer: [{GITHUB[8:]}, {GITLAB[8:]}]"
 GOOD = f"{GITHUB}, repository_id: 42, environment: staging"
 GOOD_GITLAB = f"{GITLAB}, project_id: 42, ref: main, ref_protected: true"
 OTHER = "issuer: https://ci.example, pipeline_slug: x, pipeline_id: y"
@@ -51,6 +52,40 @@ def test_sample_of_the_documentation_has_no_findings() -> None:
         ("any-tenant", f"{GITHUB}, subject: {{glob: 'repo:*'}}", VAULT),
         ("any-tenant", "issuer: https://ci.example, x: {glob: '*'}", VAULT),
         ("issuer-glob", "issuer: {glob: 'https://*.example'}, x: y", VAULT),
+        ("issuer-address", "issuer: token.actions.githubusercontent.com, repository_id: 42", VAULT),
+        ("issuer-address", "issuer: http://gitlab.example, project_id: 42", VAULT),
+        ("issuer-address", "issuer: [https://ci.example, git.example], project_id: 42", VAULT),
+        ("issuer-misspelt", f"{GITHUB}/, repository_id: 42", VAULT),
+        ("issuer-misspelt", f"{GITLAB}/, project_id: 42", VAULT),
+        ("issuer-misspelt", "issuer: https://GitLab.com, project_id: 42", VAULT),
+        ("issuer-misspelt", "issuer: https://github.com, repository_id: 42", VAULT),
+        ("claim-foreign", f"{GITHUB}, project_id: 42", VAULT),
+        ("claim-foreign", f"{GITHUB}/, project_path: a/b", VAULT),
+        ("claim-foreign", f"{GOOD}, ref_path: refs/heads/main", VAULT),
+        ("claim-foreign", f"{GOOD}, pipeline_id: 7", VAULT),
+        ("claim-foreign", f"{GOOD_GITLAB}, repository_id: 42", VAULT),
+        ("claim-foreign", "issuer: https://gitlab.acme.example, job_workflow_ref: a@b", VAULT),
+        ("claim-foreign", f"{GITHUB_OR_GITLAB}, repository_id: 42, project_id: 42", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: main", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: [main, v1]", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: {{glob: v*}}", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: {{glob: release/*}}", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: {{glob: '*'}}", VAULT),
+        ("value-never", f"{GITHUB_OR_GITLAB}, repository_id: 42, ref: main", VAULT),
+        ("value-never", "issuer: http://127.0.0.1:9, repository_id: 42, ref: main", VAULT),
+        ("value-never", f"{GITLAB}, project_id: 42, ref: refs/heads/main", VAULT),
+        ("value-never", f"{GITLAB}, project_id: 42, ref: {{glob: refs/tags/v*}}", VAULT),
+        ("value-never", f"{GITLAB}, project_id: 42, ref_path: main", VAULT),
+        ("value-never", f"{GITLAB}, project_id: 42, ref: main, ref_protected: yes", VAULT),
+        ("value-never", f"{GITLAB}, project_id: 42, ref: main, ref_protected: 'True'", VAULT),
+        ("value-never", f"{GOOD}, ref_type: heads", VAULT),
+        ("value-never", f"{GOOD}, ref_type: {{glob: b*s}}", VAULT),
+        ("value-never", f"{GOOD}, repository_visibility: secret", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: a/b, environment: c", VAULT),
+        ("value-never", f"{GOOD}, repository: b", VAULT),
+        ("value-never", f"{GOOD}, repository: https://github.com/a/b", VAULT),
+        ("value-never", f"{GOOD_GITLAB}, project_path: b", VAULT),
+        ("value-never", f"{GOOD}, job_workflow_ref: a/b/.github/workflows/c.yml", VAULT),
         ("steps-unenforced", GOOD_GITLAB, f"{VAULT}, steps: [a]"),
         ("steps-unenforced", OTHER, f"{VAULT}, steps: [a]"),
         ("vault-policy-wide", GOOD, "vault: {role: r, policies: ['shop-*']}"),
@@ -91,7 +126,29 @@ def test_rule_finds_what_it_is_for(code: str, conditions: str, keys: str) -> Non
     [
         ("any-tenant", f"{GITHUB}, repository: {{glob: acme/*}}", VAULT),
         ("any-tenant", f"{GITHUB}, repository_owner_id: 7", VAULT),
+        ("issuer-address", "issuer: http://127.0.0.1:9, repository_id: 42", VAULT),
+        ("issuer-address", "issuer: 'http://[::1]:9', repository_id: 42", VAULT),
+        ("issuer-address", "issuer: {glob: 'http*'}, repository_id: 42", VAULT),
+        ("issuer-misspelt", f"{GITHUB}/acme, repository_id: 42", VAULT),
+        ("issuer-misspelt", "issuer: https://gitlab.acme.example, project_id: 42", VAULT),
+        ("claim-foreign", f"{GITHUB_OR_GITLAB}, repository_id: 42", VAULT),
+        ("claim-foreign", "issuer: https://ci.example, repository_id: 42, project_id: 42", VAULT),
+        ("claim-foreign", f"{GOOD}, enviroment: x, sub: y, aud: z, jti: i", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: [main, refs/heads/main]", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: refs/pull/7/merge", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: {{glob: refs/tags/v*}}", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: 42, ref: {{glob: '*/heads/main'}}", VAULT),
+        ("value-never", f"{GITHUB_OR_GITLAB}, ref: main", VAULT),
+        ("value-never", "issuer: https://ci.example, x: y, ref: main, ref_protected: yes", VAULT),
+        ("value-never", f"{GITLAB}, project_id: 42, ref_path: refs/heads/main", VAULT),
+        ("value-never", f"{GOOD}, ref_type: {{glob: b*}}", VAULT),
+        ("value-never", f"{GOOD}, repository: {{glob: acme/*}}", VAULT),
+        ("value-never", f"{GOOD}, job_workflow_ref: a/b/.github/workflows/c.yml@x", VAULT),
+        ("value-never", f"{GOOD}, job_workflow_ref: {{glob: a/b/.github/workflows/*}}", VAULT),
+        ("value-never", f"{GITHUB}, repository_id: {{glob: 4*}}, environment: a", VAULT),
+        ("value-never", OTHER, VAULT),
         ("steps-unenforced", GOOD, f"{VAULT}, steps: [a]"),
+        ("steps-unenforced", f"{GITHUB}/, x: y", f"{VAULT}, steps: [a]"),
         (
             "steps-unenforced",
             "issuer: https://ghes.example/_services/token, x: y",
@@ -141,11 +198,31 @@ def test_misspelt_claim_gets_the_nearest_name() -> None:
     assert "`environment`" in finding.message
 
 
+def test_misspelt_issuer_gets_the_right_one() -> None:
+    """What stands in the tokens is named, so that the fix is to copy it."""
+    messages = [one.message for one in findings("issuer: https://github.com, repository_id: 42")]
+    assert any(message.endswith(GITHUB[8:]) for message in messages)
+
+
+def test_foreign_claims_are_named_for_each_issuer() -> None:
+    """All that is another CI's is named at once, for every issuer that the grant lists."""
+    asked = f"{GITHUB_OR_GITLAB}, repository_id: 1, actor_id: 2, project_id: 3"
+    messages = [one.message for one in findings(asked) if one.code == "claim-foreign"]
+    assert [message.partition(": that")[0] for message in messages] == [
+        f"no token of {GITHUB[8:]} has `project_id`",
+        f"no token of {GITLAB[8:]} has `actor_id` or `repository_id`",
+    ]
+
+
 def test_errors_are_the_rules_that_check_refuses_for() -> None:
     """What can never be meant, or never work; the rest is advice."""
     assert {rule.code for rule in RULES if rule.is_error} == {
         "any-tenant",
         "issuer-glob",
+        "issuer-address",
+        "issuer-misspelt",
+        "claim-foreign",
+        "value-never",
         "steps-unenforced",
         "vault-policy-wide",
     }

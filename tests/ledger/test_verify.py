@@ -197,11 +197,12 @@ def test_torn_end_is_told_and_left_out(path: Path) -> None:
 
 
 def test_ledger_that_is_not_there(tmp_path: Path) -> None:
-    """The error names the path, and the likely cause is that nothing was recorded."""
-    with pytest.raises(LedgerError, match="none") as caught:
+    """The error says that nothing was recorded, names the path, and how to read another."""
+    with pytest.raises(LedgerError, match="nothing was recorded here yet: there is no ") as caught:
         verify(tmp_path / "none")
     assert not isinstance(caught.value, LedgerTamperedError)
-    assert "nothing was recorded" in caught.value.cause
+    assert str(tmp_path / "none") in str(caught.value)
+    assert "--ledger FILE" in caught.value.hint
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

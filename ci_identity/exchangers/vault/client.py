@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import hvac
 import hvac.exceptions
+import requests
 
 from ci_identity._http import Answer, HttpSession, Network, retry
 from ci_identity.errors import CiIdentityError, ProviderAnswerError
@@ -19,6 +20,10 @@ _NO_CERTIFICATE: Any = ()
 """For hvac, which takes the one that VAULT_CLIENT_CERT names where it is given `None`."""
 
 T = TypeVar("T")
+
+
+DONE = {"request_id": ""}
+"""What stands for an answer without content, which is how the server says that it is done."""
 
 
 class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the caller gives it meaning
@@ -68,11 +73,14 @@ class VaultClient:
         except hvac.exceptions.VaultError as error:
             texts = error.errors if isinstance(error.errors, list) else ()
             raise Refused(tuple(str(text) for text in texts)) from None
+        except (requests.RequestException, ValueError):  # its text may have a header's value
+            message = f"{self._host}: the request could not be made"
+            raise ProviderAnswerError(message) from None
         if answer is None or isinstance(answer, dict):
             return Answer(cast("object", answer), self._host)
         status = getattr(answer, "status_code", 200)  # hvac gives JSON back without its response
         if status == 204:  # noqa: PLR2004  # No Content: how Vault says "done"
-            return Answer(None, self._host)
+            return Answer(DONE, self._host)
         message = f"{self._host} does not answer as Vault does (status {status})"
         raise ProviderAnswerError(message)
 

@@ -67,7 +67,9 @@ class VaultCredential:
         if not failed:
             return Ending(outcome=Outcome.REVOKED)
         if datetime.now(UTC) >= self.login_expires_at:
-            return Ending(outcome=Outcome.EXPIRES, reason="expired", detail="it had ended already")
+            return Ending(
+                outcome=Outcome.EXPIRES, reason="expired", detail="the step outlived its ttl"
+            )
         return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
 
 
@@ -82,8 +84,7 @@ def _revoke_token(client: VaultClient) -> None:
 
 def _check_confirmed(answer: Answer) -> None:
     """Raise if it was not Vault that answered: it says nothing, or warns in its own words."""
-    if answer.get() is not None:
-        answer.text("request_id")
+    answer.text("request_id")
 
 
 def _end(what: str, revoke: Callable[[], object], deadline: float) -> str | None:
@@ -92,7 +93,7 @@ def _end(what: str, revoke: Callable[[], object], deadline: float) -> str | None
     try:
         retry(revoke, budget=budget, pause=time.sleep)
     except Refused:
-        return f"{what}: the server refused to revoke it"
+        return f"{what}: the server could not revoke it, or would not"
     except ProviderUnavailableError as error:
         return f"{what}: {error}"
     except CiIdentityError as error:

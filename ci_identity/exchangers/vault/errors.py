@@ -19,6 +19,7 @@ from ci_identity.errors import (
     VaultTokenKindError,
     VaultTokenTimeError,
 )
+from ci_identity.model import JobIdentity
 
 # The first row whose text is in the answer decides: `error validating token:` precedes most.
 _KNOWN: tuple[tuple[str, type[ExchangeError], str], ...] = (
@@ -50,19 +51,26 @@ _KNOWN: tuple[tuple[str, type[ExchangeError], str], ...] = (
 _CLAIM = re.compile(r'claim "([A-Za-z0-9_./:-]{1,64})"')
 
 
-def refusal(what: str, errors: Iterable[str], claims: Iterable[str] = ()) -> ExchangeError:
+def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError:
     """Return the error to raise for `errors`, the texts of Vault's answer.
 
     Args:
         what: what was asked and where, to begin the message with.
         errors: the texts in Vault's answer. They are looked at, never passed on.
-        claims: the names of the claims that the token has: only these are repeated.
+        job: who asked: only names of its claims are repeated, and its audience.
     """
     text = " ".join(errors)
     for known, kind, meaning in _KNOWN:
-        if known in text:
-            return kind(f"{what} was refused: {meaning}{_named_claim(text, claims)}")
-    return ExchangeError(f"{what} was refused for a reason that ci-identity does not know")
+        if known not in text:
+            continue
+        message = f"{what} was refused: {meaning}{_named_claim(text, job.claims)}"
+        if kind is VaultAudienceError:
+            message += f"; the token is for {', '.join(job.audience)}"
+        return kind(message)
+    return ExchangeError(
+        f"{what} was refused for a reason that ci-identity does not know",
+        cause="the role has a condition of a kind of its own, or this is not Vault or OpenBao",
+    )
 
 
 def _named_claim(text: str, claims: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ The login token stays with us. Where the grant names policies, the step's values
 child of it that can do nothing else; revoking the login token takes the child along.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,10 @@ from ci_identity._address import check_address
 from ci_identity._http import Answer, Network
 from ci_identity.errors import (
     ConfigurationError,
+    ProviderAnswerError,
     TokenLifeError,
+    UnansweredError,
+    VaultNarrowingError,
     VaultPolicyError,
     VaultTokenKindError,
 )
@@ -39,7 +43,8 @@ from ci_identity.secret import Secret
 
 CA_VARIABLES = ("VAULT_CACERT", "BAO_CACERT")
 _STATIC_ENGINES = frozenset({"kv", "generic", "cubbyhole"})
-_NO_END = timedelta(days=3650)
+_LONGEST = 10 * 365 * 86_400
+_NO_END = timedelta(seconds=_LONGEST)
 """For tokens whose lease_duration is 0: they end only when revoked."""
 
 
@@ -91,13 +96,15 @@ class VaultExchanger:
             path=self._target.mount,
         )
         asked_at = datetime.now(UTC)
-        answer = _ask(login, request, f"the login at {self.target}")
-        token = Secret(answer.text("auth", "client_token"))
+        answer = _ask(
+            partial(_warn_if_unanswered, login, request), request, f"the login at {self.target}"
+        )
+        token = _token(answer)
         credential.hold_login(
             self._client(_auth_namespace(self._target), token),
             self._client(self._target.namespace, token),
         )
-        life = timedelta(seconds=answer.integer("auth", "lease_duration")) or _NO_END
+        life = _life(answer) or _NO_END
         credential.expires_at = asked_at + life
         credential.login_expires_at = datetime.now(UTC) + life
         request.record(_token_handle(answer, token, credential.expires_at))
@@ -121,7 +128,7 @@ class VaultExchanger:
         asked_at = datetime.now(UTC)
         renew = partial(login.call, login.hvac.auth.token.renew_self, increment=increment)
         try:
-            life = timedelta(seconds=retried(renew, request).integer("auth", "lease_duration"))
+            life = _life(retried(renew, request))
         except Refused:
             life = timedelta.max
         if life <= request.ttl:
@@ -174,9 +181,18 @@ class VaultExchanger:
         try:
             answer = retried(ask, request)
         except Refused:
-            policy = policy_text(f"{below}sys/capabilities-self", "update")
+            # What else a login without the default policy lacks is said with it.
+            lacking = [
+                f"{below}sys/capabilities-self",
+                *needed(has_child=bool(self._target.policies)),
+            ]
+            policy = "\n".join(policy_text(path, "update") for path in lacking)
             raise _policy_error(self._target, policy) from None
-        return {path: cast("list[str]", answer.get("data", path) or []) for path in paths}
+        found = {path: answer.get("data", path) for path in paths}
+        return {
+            path: cast("list[str]", rights) if isinstance(rights, list) else []
+            for path, rights in found.items()
+        }
 
     # ── the step's token and its values ──────────────────────────────────────────────────────
 
@@ -197,14 +213,27 @@ class VaultExchanger:
         asked_at = datetime.now(UTC)
         names = ", ".join(self._target.policies)
         answer = _ask(create, request, f"a child token with the policies {names}")
-        token = Secret(answer.text("auth", "client_token"))
-        life = timedelta(seconds=answer.integer("auth", "lease_duration"))
-        if life > request.ttl:
+        token = _token(answer)
+        self._check_child(answer)
+        life = _life(answer)
+        if not timedelta(0) < life <= request.ttl:
             message = "the child token lives longer than was asked"
             raise TokenLifeError(message)
         credential.expires_at = min(credential.expires_at, asked_at + life)
         credential.step = self._client(self._target.namespace, token)
         request.record(_token_handle(answer, token, credential.expires_at))
+
+    def _check_child(self, answer: Answer) -> None:
+        """Check the answer against the question, whatever the server says that it did."""
+        given = cast("list[str]", answer.get("auth", "token_policies") or [])
+        inherited = cast("list[str]", answer.get("auth", "identity_policies") or [])
+        if not set(given) <= set(self._target.policies) or inherited:
+            more = sorted({*given, *inherited} - set(self._target.policies))
+            message = f"the step's token would have more policies than asked: {', '.join(more)}"
+            raise VaultNarrowingError(message)
+        if answer.get("auth", "renewable"):
+            message = "the step's token can be renewed, although it was not to be"
+            raise VaultNarrowingError(message, cause="the server does not do what it is asked")
 
 
 def _address(target: VaultTarget, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -221,11 +250,34 @@ def _auth_namespace(target: VaultTarget) -> str | None:
     return target.auth_namespace if target.auth_namespace is not None else target.namespace
 
 
+def _warn_if_unanswered(login: Callable[[], Answer], request: ExchangeRequest) -> Answer:
+    try:
+        return login()
+    except UnansweredError:
+        request.warn(
+            "a login was sent, and not answered: if the server took it, a token that nobody has"
+            f" lives until the role's token_ttl (run {request.identity.run} in its audit log)"
+        )
+        raise
+
+
 def _ask(call: Callable[[], Answer], request: ExchangeRequest, what: str) -> Answer:
     try:
         return retried(call, request)
     except Refused as refused:
-        raise refusal(what, refused.errors, request.identity.claims) from None
+        raise refusal(what, refused.errors, request.identity) from None
+
+
+def _token(answer: Answer) -> Secret:
+    token = answer.text("auth", "client_token")
+    if not re.fullmatch("[!-~]+", token):  # it goes into a header
+        message = "the server's answer has a token that is none"
+        raise ProviderAnswerError(message)
+    return Secret(token)
+
+
+def _life(answer: Answer) -> timedelta:
+    return timedelta(seconds=min(max(answer.integer("auth", "lease_duration"), 0), _LONGEST))
 
 
 def _token_handle(answer: Answer, token: Secret, expires_at: datetime) -> Handle:
@@ -261,4 +313,11 @@ def _is_static(client: VaultClient, path: str, request: ExchangeRequest) -> bool
 
 def _policy_error(target: VaultTarget, policy: str) -> VaultPolicyError:
     message = f"the policies of the role {target.role} lack a right that the grant needs"
-    return VaultPolicyError(message, hint=f"add to a policy of the role:\n{policy}")
+    if '"read"' not in policy:
+        return VaultPolicyError(message, hint=f"add to a policy of the role:\n{policy}")
+    return VaultPolicyError(
+        message,
+        cause="a path in the grant is misspelt, or no policy of the role covers it",
+        hint="check the paths first (KV version 2 is read at MOUNT/data/PATH); if they are right,"
+        f" add to a policy of the role:\n{policy}",
+    )

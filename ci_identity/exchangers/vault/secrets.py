@@ -6,7 +6,7 @@ from functools import partial
 from typing import cast
 
 from ci_identity._http import Answer
-from ci_identity.errors import VaultPolicyError, VaultSecretError
+from ci_identity.errors import ProviderUnavailableError, VaultPolicyError, VaultSecretError
 from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.vault.client import Refused, VaultClient, present, retried
 from ci_identity.exchangers.vault.credential import VaultCredential
@@ -43,6 +43,10 @@ def read_secrets(
 def _read(client: VaultClient, path: str, target: VaultTarget, request: ExchangeRequest) -> Answer:
     try:
         return retried(partial(client.call, client.hvac.read, path), request)
+    except ProviderUnavailableError as error:
+        cause = f"{error.cause}; or what is behind this path, a database say, is down"
+        message = f"reading {path}: {error}"
+        raise type(error)(message, cause=cause) from None
     except Refused as refused:
         if not refused.is_permission_denied:
             message = f"reading {path} was refused by the secrets engine that is mounted there"

@@ -175,7 +175,8 @@ def test_missing_right_is_named_with_the_text_to_add(shop: Shop, right: str) -> 
     target = shop.target() if right == "auth/token/create" else shop.target(policies=())
     error = shop.refuse(target)
     assert isinstance(error, VaultPolicyError)
-    assert error.hint == f"add to a policy of the role:\n{text}"
+    assert "add to a policy of the role:\n" in error.hint
+    assert text in error.hint.splitlines()
     for accessor in shop.last.accessors() if right == "auth/token/revoke-self" else ():
         shop.root.auth.token.revoke_accessor(accessor)  # it could not do so itself
     shop.policy("step", f"{error.hint.partition(chr(10))[2]}\n{shop.may_read(shop.path)}")
@@ -189,7 +190,7 @@ def test_token_that_may_not_end_itself_is_said_to_be_alive(shop: Shop) -> None:
     shop.refuse(shop.target(policies=()))
     ending = shop.last.credential.revoke(budget=5.0)
     assert ending.outcome is Outcome.FAILED
-    assert ending.detail == "login token: the server refused to revoke it"
+    assert ending.detail == "login token: the server could not revoke it, or would not"
     assert shop.last.credential.variables == {}
     (accessor,) = shop.last.accessors()
     assert is_alive(shop.openbao, accessor)

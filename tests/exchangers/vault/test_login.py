@@ -21,7 +21,7 @@ from ci_identity.errors import (
     VaultTokenTimeError,
 )
 from ci_identity.exchangers.vault.errors import refusal
-from ci_identity.model import Outcome
+from ci_identity.model import JobIdentity, Outcome, UnverifiedClaims
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.secret import Secret
 from tests.audit import is_alive
@@ -163,16 +163,26 @@ def test_other_address(shop: Shop) -> None:
     assert "token_bound_cidrs" in error.cause
 
 
+NOBODY = JobIdentity(
+    source="test",
+    issuer="https://issuer.example",
+    subject="nobody",
+    audience=("https://vault.example",),
+    expires_at=datetime.now(UTC),
+    claims=UnverifiedClaims({}),
+)
+
+
 def test_unknown_refusal_is_not_repeated() -> None:
     """A text that nobody foresaw is not passed on, whatever it holds."""
-    error = refusal("the login", ["eyJhbGciOi.SECRET is odd"])
+    error = refusal("the login", ["eyJhbGciOi.SECRET is odd"], NOBODY)
     assert type(error) is ExchangeError
     assert "SECRET" not in f"{error}{error.cause}{error.hint}"
 
 
 def test_claim_name_in_a_refusal_is_a_name() -> None:
     """What stands where a claim's name should be is repeated only if it looks like one."""
-    error = refusal("the login", ['error validating claims: claim "\x1b[2J" is missing'])
+    error = refusal("the login", ['error validating claims: claim "\x1b[2J" is missing'], NOBODY)
     assert isinstance(error, VaultClaimsError)
     assert "\x1b" not in str(error)
 
