@@ -23,8 +23,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
+from ci_identity.redaction import scan, stream
 from ci_identity.redaction.needles import spellings
 from ci_identity.redaction.stream import Redactor
 
@@ -42,6 +46,7 @@ class Contender:
     text: str
     size: int
     mode: str
+    engine: str
     secrets: int
     command: list[str]
     needles: int = 0
@@ -58,8 +63,9 @@ class Contender:
 # ── what is measured ─────────────────────────────────────────────────────────────────────────
 
 
-def run_filter(secrets_file: str, mode: str) -> None:
+def run_filter(secrets_file: str, mode: str, engine: str) -> None:
     """Be the redactor in the middle: what `ci-identity redact` does, and nothing else."""
+    choose(engine)
     secrets = json.loads(Path(secrets_file).read_text())
     redactor = Redactor(secrets, mode="fast" if mode == "fast" else "default")
     for descriptor in (0, 1):
@@ -102,6 +108,17 @@ def run_round(contender: Contender, text: Path) -> None:
         contender.seconds.append(time.perf_counter() - started)
         if contender.secrets:
             contender.resident_mb = int(middle.stderr.read()) / 1024
+
+
+def choose(engine: str) -> None:
+    """Have this process use one of `engines()`."""
+    if engine == "stdlib":
+        vars(stream)["Scanner"] = scan.Scanner
+
+
+def engines() -> list[str]:
+    """Return those that can be had."""
+    return ["stdlib", "hyperscan"] if find_spec("hyperscan") else ["stdlib"]
 
 
 def line_latency(secrets: list[str], mode: str) -> float:
@@ -226,20 +243,22 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Contender]:
         (folder / "plain.json").write_text(json.dumps(secrets))
         (folder / "letters.json").write_text(json.dumps(hunted))
         for name, supply in make_texts(secrets).items():
+            if name not in (options.texts or [name]):
+                continue
             size = options.size * MB // (1 if name == "log" else 16)
             text = folder / "text"
             fill(text, supply, size)
             case = folder / ("letters.json" if name == "one letter" else "plain.json")
-            turn = [Contender(text=name, size=size, mode="cat", secrets=0, command=["cat"])]
-            for mode in ("fast", "default"):
-                script = [sys.executable, "-I", __file__, "--filter", str(case), mode]
-                turn.append(
-                    Contender(text=name, size=size, mode=mode, secrets=count, command=script)
-                )
-                turn[-1].needles = len({n for s in secrets for n in spellings(s.encode())})
+            contender = partial(Contender, text=name, size=size)
+            turn = [contender(mode="cat", engine="", secrets=0, command=["cat"])]
+            for mode, engine in product(("fast", "default"), engines()):
+                script = [sys.executable, "-I", __file__, "--filter", str(case), mode, engine]
+                row = contender(mode=mode, engine=engine, secrets=count, command=script)
+                row.needles = len({n for s in secrets for n in spellings(s.encode())})
+                turn.append(row)
             for _ in range(options.rounds):
-                for contender in turn:
-                    run_round(contender, text)
+                for row in turn:
+                    run_round(row, text)
             report(turn)
             done += turn
     return done
@@ -250,7 +269,8 @@ def report(turn: list[Contender]) -> None:
     control = turn[0].rate
     for row in turn[1:]:
         print(
-            f"{row.text:14} {row.secrets:7} {row.needles:7} {row.mode:8} {row.rate:7.0f} "
+            f"{row.text:14} {row.secrets:7} {row.needles:7} {row.mode:8} {row.engine:9} "
+            f"{row.rate:7.0f} "
             f"{row.rate / control:6.2f} {control:7.0f} {statistics.median(row.start_ms):8.0f} "
             f"{row.resident_mb:6.0f}",
             flush=True,
@@ -263,19 +283,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="MB of log (other texts: a 16th)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--secrets", type=int, nargs="+", default=[1, 3, 10, 100])
+    parser.add_argument("--texts", nargs="+", help="by name, such as log; all if not given")
     parser.add_argument("--folder", type=Path, help="where the texts are kept while it runs")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--filter", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--filter", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.filter:
         run_filter(*options.filter)
         return
-    print("text           secrets needles mode        MB/s  x cat cat MB/s start ms RSS MB")
+    print(
+        "text           secrets needles mode     engine       MB/s  x cat cat MB/s start ms RSS MB"
+    )
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         done = measure(options, Path(folder))
-    for mode in ("fast", "default"):
+    for engine, mode in product(reversed(engines()), ("fast", "default")):
+        choose(engine)
         latency = line_latency(make_secrets(3), mode)
-        print(f"feed() of a line of 80 bytes, 3 secrets, {mode}: {latency:.1f} us")
+        print(f"feed() of a line of 80 bytes, 3 secrets, {mode}, {engine}: {latency:.1f} us")
     if options.json:
         rows = [{**asdict(row), "mb_per_s": row.rate} for row in done]
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

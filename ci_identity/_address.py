@@ -5,8 +5,9 @@ import re
 
 from ci_identity.errors import InsecureAddressError
 
+_LAST_PORT = 65_535
 _ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?:[/?][!-\[\]-~]*)?"
 )
 """No more than every reader of addresses takes in the same way: of `http://evil.example\\[::1]/`
@@ -25,7 +26,7 @@ def check_address(url: str, *, what: str) -> str:
         InsecureAddressError: it is neither, or holds a user name or a password.
     """
     found = _ADDRESS.fullmatch(url)
-    if found is None:
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
         message = f"{what} is not the address of a server"
         raise InsecureAddressError(
             message, cause="it must be https://HOST[:PORT][/PATH], without user or password"

@@ -6,9 +6,14 @@ from typing import Literal
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
-from ci_identity.redaction.scan import Scanner, Span
+from ci_identity.redaction.scan import Span
 from ci_identity.redaction.view import HEAD, STRING, PlainView, TerminalView, View
 from ci_identity.secret import Secret
+
+try:
+    from ci_identity.redaction.simd import Scanner
+except ImportError:  # the extra `fast` is not installed
+    from ci_identity.redaction.scan import Scanner  # type: ignore[assignment]  # has the same methods
 
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""

@@ -21,7 +21,7 @@ HEAD = 16
 _EATEN = re.compile(rb"\x1b(?=((?:" + _COMMON[4:] + rb"|[0-~])[^\x1b]{0,%d}))" % (HEAD - 1))
 ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
-_COLOUR = re.compile(_COMMON)
+_COLOUR = re.compile(b"(" + _COMMON + b")")
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
 
@@ -124,10 +124,12 @@ class TerminalView:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.end = _readable(raw)
-        text = _COLOUR.sub(b"", raw[: self.end])
+        self._pieces = _COLOUR.split(raw[: self.end])
+        text = b"".join(self._pieces[::2])
         self.has_strings = b"\x1b" in text
         if self.has_strings:
-            text = ESCAPE.sub(b"", raw[: self.end])
+            self._pieces = ESCAPE.split(raw[: self.end])
+            text = b"".join(self._pieces[::2])
         self.hides = len(text) != self.end
         self.text = _joined(text)
 
@@ -138,7 +140,10 @@ class TerminalView:
 
     def eaten(self) -> bytes:
         """Return each escape sequence without its ESC, and what stands behind it."""
-        return b"\x1b".join(_EATEN.findall(self.raw, 0, self.end))
+        if self.has_strings:
+            return b"\x1b".join(_EATEN.findall(self.raw, 0, self.end))
+        pairs = zip(self._pieces[1::2], self._pieces[2::2], strict=True)
+        return b"".join([sequence + behind[: HEAD - 1] for sequence, behind in pairs])[1:]
 
     def sequence(self, place: int) -> int:
         """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
@@ -162,12 +167,12 @@ class TerminalView:
     @property
     def _gaps(self) -> tuple[list[int], list[int], list[int]]:
         """Where lines end in `text`, where runs end if line ends count, what is hidden before."""
-        pieces = ESCAPE.split(self.raw[: self.end])
-        lines = b"".join(pieces[::2]).replace(b"\r", b"\n").split(b"\n")
+        seen, sequences = self._pieces[::2], self._pieces[1::2]
+        lines = b"".join(seen).replace(b"\r", b"\n").split(b"\n")
         return (
             list(accumulate(map(len, lines))),
-            list(accumulate(map(len, pieces[::2]))),
-            list(accumulate(map(len, pieces[1::2]), initial=0)),
+            list(accumulate(map(len, seen))),
+            list(accumulate(map(len, sequences), initial=0)),
         )
 
     def tail(self, size: int) -> int:

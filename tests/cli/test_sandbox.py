@@ -30,8 +30,10 @@ def start(job: Job) -> Iterator[Start]:
     """Starts a sandbox, and returns its process, the variables it printed and all that it said."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*options: str) -> tuple[subprocess.Popen[bytes], dict[str, str], str]:
-        process = job.start([*COMMAND, "sandbox", *options])
+    def start(
+        *options: str, under: tuple[str, ...] = ()
+    ) -> tuple[subprocess.Popen[bytes], dict[str, str], str]:
+        process = job.start([*under, *COMMAND, "sandbox", *options])
         started.append(process)
         last = b"}\n" if "--json" in options else b"# this process: "
         said = b""
@@ -79,14 +81,10 @@ def test_sandbox_ends_by_sigterm(start: Start, tmp_path: Path) -> None:
 
 
 def test_sandbox_ends_by_sigint_though_it_was_started_with_it_ignored(
-    job: Job, tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     """A script's background process has SIGINT ignored; it is heeded all the same."""
-    argv = ["env", "--ignore-signal=INT", *COMMAND, "sandbox"]
-    process = job.start(argv)
-    assert process.stdout
-    while not process.stdout.readline().startswith(b"# this process: "):
-        assert process.poll() is None
+    process, _, _ = start(under=("env", "--ignore-signal=INT"))
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 0

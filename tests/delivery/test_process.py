@@ -145,7 +145,11 @@ def test_descendants(tree: subprocess.Popen[bytes]) -> None:
 def test_end_tree(tree: subprocess.Popen[bytes]) -> None:
     """Everything is gone afterwards."""
     pids = descendants([tree.pid])
-    end_tree(lambda: descendants([tree.pid]) if tree.poll() is None else [])
+    ended = end_tree(
+        lambda: descendants([tree.pid]) if tree.poll() is None else [],
+        lambda: tree.poll() is not None,
+    )
+    assert ended
     assert tree.returncode == -signal.SIGTERM
     assert not any(Path(f"/proc/{pid}/task/{pid}/children").exists() for pid in pids[:1])
 
@@ -156,13 +160,21 @@ def test_stubborn_process_is_killed() -> None:
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
-        end_tree(lambda: [process.pid] if process.poll() is None else [])
+        assert end_tree(
+            lambda: [process.pid] if process.poll() is None else [],
+            lambda: process.poll() is not None,
+        )
         assert process.returncode == -signal.SIGKILL
 
 
 def test_nothing_to_end() -> None:
     """An empty tree is ended at once."""
-    end_tree(list)
+    assert end_tree(list, lambda: True)
+
+
+def test_who_cannot_be_ended_is_not_waited_for_without_end() -> None:
+    """Another user's process may stay: that is said, by False."""
+    assert not end_tree(list, lambda: False)
 
 
 ADOPTION = """

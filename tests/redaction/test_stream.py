@@ -4,6 +4,9 @@ import json
 import random
 import re
 from base64 import b64decode
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
+from ci_identity.redaction import stream as redaction
 from ci_identity.redaction.needles import spellings
 from ci_identity.redaction.stream import Redactor
 from ci_identity.secret import Secret
@@ -23,6 +27,17 @@ TOKEN = "ghs_Zk3Qw8LxV2mN7pR4tY6uB9cD1eF5gH0jKaSd"
 MASK = b"[MASKED]"
 MODES: tuple[Mode, ...] = ("default", "fast")
 ESCAPE = re.compile(rb"\x1b(?:\[[0-9;]*m|\]0;[^\x07]*\x07)")
+
+
+@pytest.fixture(params=["scan", "simd"], scope="module", autouse=True)
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of this with each of the engines that can be had."""
+    if request.param == "simd" and not find_spec("hyperscan"):
+        pytest.skip("the extra `fast` is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        chosen = import_module(f"ci_identity.redaction.{request.param}")
+        patch.setattr(redaction, "Scanner", chosen.Scanner)
+        yield
 
 
 class Case(NamedTuple):

@@ -8,11 +8,17 @@ import hvac.exceptions
 import pytest
 
 from ci_identity._http import HttpSession, Network
-from ci_identity.errors import VaultPolicyError
+from ci_identity.errors import (
+    ProviderAnswerError,
+    TokenLifeError,
+    VaultNarrowingError,
+    VaultPolicyError,
+)
 from ci_identity.exchangers import exchanger_for
 from ci_identity.exchangers.vault import VaultExchanger
 from ci_identity.model import Grant, Outcome, Wanted
 from tests.audit import is_alive
+from tests.exchangers.front import Front, with_
 from tests.exchangers.shop import CREATE, Shop, references
 
 
@@ -137,6 +143,39 @@ def test_grant_without_secrets_gives_a_token_only(shop: Shop) -> None:
     with shop.exchange(shop.target(secrets={})) as seen:
         assert seen.credential.variables == {}
         assert is_alive(shop.openbao, seen.accessors()[1])
+
+
+def test_policies_of_the_identity_are_not_handed_out(shop: Shop) -> None:
+    """A child has its entity's policies too, whatever was asked: that is not what was granted."""
+    with shop.exchange() as seen:
+        entity = shop.root.auth.token.lookup_accessor(seen.accessors()[0])["data"]["entity_id"]
+    shop.root.secrets.identity.update_entity(entity_id=entity, policies=["prod-admin"])
+    error = shop.refuse()
+    assert isinstance(error, VaultNarrowingError)
+    assert "prod-admin" in str(error)
+    shop.root.secrets.identity.update_entity(entity_id=entity, policies=[])
+    with shop.exchange() as seen:
+        assert seen.values == {"PASSWORD": shop.password}
+
+
+@pytest.mark.parametrize(
+    ("field", "lie"),
+    [
+        ("token_policies", ["root"]),
+        ("identity_policies", ["more"]),
+        ("renewable", True),
+        ("lease_duration", 0),
+        ("lease_duration", -5),
+        ("lease_duration", 10**9),
+        ("client_token", "s.a\nb"),
+    ],
+)
+def test_a_server_that_does_not_narrow_is_not_believed(shop: Shop, field: str, lie: object) -> None:
+    """What the answer says of the child is checked against what was asked."""
+    with Front(shop.openbao.address) as front:
+        front.faults["auth/token/create"] = [with_(value=lie, path=("auth", field))]
+        error = shop.refuse(shop.target(address=front.address))
+    assert isinstance(error, VaultNarrowingError | TokenLifeError | ProviderAnswerError)
 
 
 def test_login_goes_with_the_child(shop: Shop) -> None:
