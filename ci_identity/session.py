@@ -381,6 +381,7 @@ class Session:
         ending = self._credential.revoke(budget=budget) if self._credential else None
         if ending and ending.outcome is Outcome.FAILED:
             _log.error("%s: NOT revoked (%s)", self.grant.name, ending.detail)
+        self._credential = None
         with suppress(LedgerError):  # the error that is on its way matters more
             self._record(replace(self._about, event=Event.FAILED, reason=reason))
 

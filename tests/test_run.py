@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -441,8 +442,8 @@ def test_code_that_somebody_else_took(job: Job) -> None:
 
 def test_our_own_process_is_hidden(job: Job) -> None:
     """exec turns its own core dumps and memory access off."""
-    script = "import ctypes; from ci_identity.cli.exec import main; import sys\n"
-    script += "from ci_identity import run; code = main(sys.argv[1:])\n"
+    script = "import ctypes; from ci_identity.cli import main; import sys\n"
+    script += "from ci_identity import run; code = main(['exec', *sys.argv[1:]])\n"
     script += "print('dumpable:', ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)); sys.exit(code)"
     done = job.run([COMMAND[0], "-I", "-c", script, "--grant", "migrate-db", "--", "true"])
     assert done.stdout.endswith(b"dumpable: 0\n")
@@ -463,3 +464,33 @@ def test_ledger_holds_no_secret_field(job: Job) -> None:
     )
     assert {tuple(entry) for entry in job.ledger()} == {tuple(fields.split())}
     assert json.dumps(job.ledger())
+
+
+def test_a_slow_server_keeps_no_other_lease_alive(
+    job: Job, world: World, proxy: Proxy, watch: Watch
+) -> None:
+    """Leases end side by side: one provider that hangs is none of the others' concern."""
+    direct = world.grants_path.read_text().partition("grants:\n")[2]
+    for ours, other in (("migrate-db", "direct"), ("DB_", "X_"), ("LICENCE", "X_LICENCE")):
+        direct = direct.replace(ours, other)
+    Path(job.environ["CI_IDENTITY_GRANTS"]).write_text(proxy.grants + direct)
+    proxy.held = "/auth/token/revoke-self"
+    script = "echo ready; exec sleep 60"
+    command = [*EXEC[:-1], "--grant", "direct", "--", "sh", "-c", script]
+    with subprocess.Popen(command, env=job.environ, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert any(line == b"ready\n" for line in process.stdout)
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
+    ends = {entry["grant"]: entry["event"] for entry in job.ledger()}
+    assert ends == {"direct": "revoked", "migrate-db": "failed"}
+    proxy.release.set()
+    watch.assert_revoked(2)
+
+
+def test_step_that_empties_the_ledger(job: Job, watch: Watch) -> None:
+    """The credential ends, and what was done to the record is no success."""
+    done = job.run([*EXEC, "sh", "-c", ': >"$CI_IDENTITY_STATE_DIR/ledger.jsonl"'])
+    assert (done.returncode, errors(done.stderr)) == (125, ["ledger-tampered"])
+    assert b"its end could not be recorded" in done.stderr
+    watch.assert_revoked()

@@ -623,9 +623,25 @@ def test_variable_that_chose_the_server_is_said_and_recorded(
     job["VAULT_ADDR"] = shop.openbao.address
     grant = grant_of(shop, shop.target(address=None))
     with caplog.at_level(logging.INFO, "ci_identity"), session(grant, environ=job) as opened:
-        assert opened.steered_by == ("VAULT_ADDR",)
+        ours = ("CI_IDENTITY_GRANTS", "CI_IDENTITY_STATE_DIR")
+        assert opened.steered_by == ("VAULT_ADDR", *ours)
+    assert "steered by VAULT_ADDR, CI_IDENTITY_GRANTS" in caplog.text
+    assert [entry["steered_by"] for entry in read(ledger(job))] == [["VAULT_ADDR", *ours]] * 5
+
+
+def test_steering_is_said_before_anything_is_sent(
+    job: dict[str, str], shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where an address from the environment would take the token is said before it goes there."""
+    job["VAULT_ADDR"] = shop.openbao.address
+
+    def cancel(_: float) -> None:
+        raise KeyboardInterrupt
+
+    stopped = Session(grant_of(shop, shop.target(address=None)), job, pause=cancel)
+    with caplog.at_level(logging.INFO, "ci_identity"), pytest.raises(KeyboardInterrupt):
+        stopped.open()
     assert "steered by VAULT_ADDR" in caplog.text
-    assert [entry["steered_by"] for entry in read(ledger(job))] == [["VAULT_ADDR"]] * 5
 
 
 # ── other jobs ───────────────────────────────────────────────────────────────────────────────

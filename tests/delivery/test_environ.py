@@ -328,3 +328,15 @@ def test_environment_goes_into_posix_spawn() -> None:
     with os.fdopen(read, "rb") as output:
         assert output.read() == b"ONLY=this\n"
     assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize("name", ["MY_COPY", "WRAPPED"])
+def test_copies_of_what_is_removed_are_removed(name: str) -> None:
+    """An earlier step may have put the minting bearer under another name."""
+    bearer = "opaque-bearer-of-the-runner"
+    environ = {
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": bearer,
+        name: bearer if name == "MY_COPY" else f"Authorization: bearer {bearer}",
+        "KEPT": "opaque",
+    }
+    assert removed(environ) == ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", name)

@@ -36,7 +36,10 @@ def tree() -> Iterator[subprocess.Popen[bytes]]:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         yield process
-        end_tree(lambda: descendants([process.pid]) if process.poll() is None else [])
+        end_tree(
+            lambda: descendants([process.pid]) if process.poll() is None else [],
+            lambda: process.poll() is not None,
+        )
 
 
 # ── locate ───────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """The grants file is found where the design says, and read into values that cannot change."""
 
+import os
 from dataclasses import FrozenInstanceError, fields
 from datetime import timedelta
 from pathlib import Path
@@ -297,3 +298,10 @@ def test_any_bytes_are_grants_or_a_configuration_error(
     path.write_bytes(content)
     with pytest.raises(ConfigurationError):
         load(path)
+
+
+def test_a_pipe_is_no_grants_file(tmp_path: Path) -> None:
+    """Opening it would wait for somebody to write, with every signal blocked."""
+    os.mkfifo(tmp_path / "grants.yml")
+    with pytest.raises(GrantsFileMissingError):
+        find(tmp_path / "grants.yml", None, tmp_path)

@@ -1,5 +1,6 @@
 """Appending: no entry is lost, none is half, and the file is ours alone."""
 
+import fcntl
 import json
 import os
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
+from ci_identity.ledger import writer
 from ci_identity.ledger.entry import FIRST_PREV, Entry, Event
 from ci_identity.ledger.verify import read, verify
 from ci_identity.ledger.writer import MAX_LINE, Ledger
@@ -230,3 +232,28 @@ def test_entry_is_on_the_disk_before_append_returns(
     monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(path.read_bytes()))
     written = Ledger(path).append(entry())
     assert synced == [written.to_line()]
+
+
+def test_a_lock_of_somebody_else_is_not_waited_for_without_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may read the file may lock it; the revocation of other leases does not wait."""
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 0.1)
+    Ledger(path).append(entry())
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LedgerError, match="locked by another process"):
+            Ledger(path).append(entry("two"))
+    Ledger(path).append(entry("three"))
+    assert leases(path) == ["one", "three"]
+
+
+def test_a_ledger_that_was_cut_meanwhile_is_not_continued(path: Path) -> None:
+    """A step that empties the ledger does not get a new one that looks whole."""
+    ledger = Ledger(path)
+    ledger.append(entry())
+    ledger.append(entry("two"))
+    path.write_bytes(b"")
+    with pytest.raises(LedgerTamperedError, match="changed since we last wrote"):
+        ledger.append(entry("three"))
+    assert path.read_bytes() == b""

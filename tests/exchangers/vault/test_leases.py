@@ -119,6 +119,17 @@ def test_lease_that_cannot_be_recorded_is_ended(database: Shop) -> None:
     assert {"lease_id": lease, "sync": True} in ended
 
 
+@pytest.mark.parametrize("body", ["null", "{}", "[]", '{"data": null}'])
+def test_an_answer_of_something_else_confirms_nothing(database: Shop, body: str) -> None:
+    """A proxy that says 200 to everything has not revoked anything."""
+    with (
+        Front(database.openbao.address) as front,
+        database.exchange(database.target(address=front.address, secrets=LOGIN)) as seen,
+    ):
+        front.faults["sys/leases/revoke"] = [answers(200, body)]
+        assert seen.credential.revoke(budget=5.0).outcome is Outcome.FAILED
+
+
 def test_lease_that_is_not_confirmed_is_not_called_revoked(database: Shop) -> None:
     """The token is ended all the same, which takes the lease along; but nobody saw it end."""
     with (
