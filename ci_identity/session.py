@@ -288,6 +288,8 @@ class Session:
     def hvac(self) -> "hvac.Client":
         """Return an `hvac.Client` with the step's token; closing the session ends it.
 
+        A narrowed token cannot look itself up, so `is_authenticated()` says False of it.
+
         Raises:
             ConfigurationError: the grant is not for Vault or OpenBao, or the session is not open.
         """
