@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "validate and lint the grants file",
     "audit": "show the ledger, or verify that nobody changed it",
     "doctor": "what in this job is already a usable secret",
+    "redact": "a plain filter: mask the values of variables in what passes through",
     "sandbox": "start a local world to try things in: an OIDC issuer and a real OpenBao",
     "demo": "see the whole path once, in that local world",
 }

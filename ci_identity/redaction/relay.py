@@ -46,7 +46,7 @@ class Relay:
         self._last = time.monotonic()
         self._is_writing = False
         self.problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name=f"relay-{sink}", daemon=True)
+        self._thread = threading.Thread(target=self.run, name=f"relay-{sink}", daemon=True)
         for pipe in (source, sink):
             with suppress(OSError):  # not a pipe, or over this user's limit: slower, that is all
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
@@ -77,7 +77,8 @@ class Relay:
         if is_stuck and self.is_running:
             self.problem = "whoever reads it took nothing for too long"
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do it all in the calling thread, until the end."""
         try:
             self._copy()
         except BrokenPipeError:

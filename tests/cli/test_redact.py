@@ -1,0 +1,59 @@
+"""`ci-identity redact`: what passes through it, and what does not."""
+
+import base64
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-I", "-m", "ci_identity", "redact")
+SECRET = "correct-horse-7"
+
+
+def redact(
+    *options: str, given: bytes, secret: str = SECRET, stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[bytes]:
+    """Send `given` through the filter, which masks the value of API_KEY."""
+    return subprocess.run(
+        [*COMMAND, "--secret-env", "API_KEY", *options],
+        env={"API_KEY": secret},
+        input=given,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("mode", ["default", "fast"])
+def test_secrets_are_masked_and_the_rest_is_untouched(mode: str) -> None:
+    """The spellings that `exec` masks, at any size; no byte else is changed."""
+    encoded = base64.b64encode(SECRET.encode())
+    noise = bytes(range(256)) * 5000
+    done = redact("--mode", mode, given=noise + SECRET.encode() + b" " + encoded + noise)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == noise + b"[MASKED] [MASKED]" + noise
+
+
+def test_a_variable_without_a_value_is_an_error() -> None:
+    """A filter that masks nothing would be taken for one that does."""
+    done = redact("--secret-env", "MISSPELT", given=SECRET.encode())
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"MISSPELT is not set" in done.stderr
+
+
+def test_a_value_too_short_to_mask_is_named() -> None:
+    """By its variable, not by itself."""
+    done = redact(given=b"x", secret="abc12")
+    assert (done.returncode, done.stdout) == (7, b"")
+    assert b"API_KEY is too short" in done.stderr
+    assert b"abc12" not in done.stderr
+
+
+def test_output_that_cannot_be_written_is_an_error() -> None:
+    """A log that is cut off is not a success."""
+    with Path("/dev/full").open("wb") as full:
+        done = redact(given=b"x" * 100, stdout=full.fileno())
+    assert done.returncode == 7
+    assert b"error[delivery-output]" in done.stderr
