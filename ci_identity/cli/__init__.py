@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (sys.argv[1:] if argv is None else list(argv))[:1] == ["exec"]:
         hide_memory()  # before there is anything in it: what was opened by then stays open
     terminal.open_streams()
-    code = _main(list(sys.argv[1:] if argv is None else argv))
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
+        code = 1
     return code if terminal.flush() else code or 1
 
 
@@ -60,7 +63,7 @@ def _run(name: str, words: Sequence[str]) -> int:
     except CiIdentityError as error:
         terminal.print_error(error)
         code = error.exit_code
-    except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
+    except BrokenPipeError:
         code = 1
     except KeyboardInterrupt:
         code = 130
