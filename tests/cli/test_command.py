@@ -100,11 +100,13 @@ def test_slip_is_told_how_it_would_be_right(
     assert third == "  more: docs/troubleshooting.md#usage"
 
 
-def test_reader_that_has_gone(job: Job) -> None:
+@pytest.mark.parametrize("words", [["whoami"], ["--help"]], ids=" ".join)
+def test_reader_that_has_gone(job: Job, words: list[str]) -> None:
     """A reader of the output that has gone is no traceback and no Python exit code."""
+    job.environ["PYTHONUNBUFFERED"] = "1"
     reader, writer = os.pipe()
     os.close(reader)
-    done = job.run([*COMMAND, "whoami"], stdout=writer, stderr=subprocess.PIPE)
+    done = job.run([COMMAND[0], *COMMAND[2:], *words], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 
