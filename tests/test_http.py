@@ -2,6 +2,7 @@
 
 import gzip
 import ipaddress
+import os
 import signal
 import socket
 import ssl
@@ -298,6 +299,15 @@ def test_ca_and_proxy_are_both_known(tmp_path: Path) -> None:
     assert network.variables == ("HTTPS_PROXY", "REQUESTS_CA_BUNDLE")
 
 
+def test_ca_file_that_is_a_pipe(tmp_path: Path) -> None:
+    """Opening it would wait for somebody to write."""
+    os.mkfifo(tmp_path / "ca.pem")
+    with pytest.raises(SettingError, match="VAULT_CACERT"):
+        Network.from_environ(
+            URL, {"VAULT_CACERT": str(tmp_path / "ca.pem")}, ca_variables=("VAULT_CACERT",)
+        )
+
+
 def test_ca_file_that_is_not_there(tmp_path: Path) -> None:
     """The error names the variable and the file."""
     environ = {"VAULT_CACERT": str(tmp_path / "none.pem")}
@@ -521,6 +531,7 @@ def test_header_that_never_ends_is_given_up(answer: "Answering") -> None:
 def test_a_pending_signal_shortens_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is cancelled does not wait for a server as long as one that is not."""
     monkeypatch.setattr(_http, "WHEN_CANCELLED", 0.2)
+    monkeypatch.setattr(_http, "TOTAL_TIMEOUT", 600.0)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         signal.raise_signal(signal.SIGTERM)

@@ -161,7 +161,7 @@ class OpenBao:
             try:
                 if self._is_up(process):
                     return process, f"http://{address}"
-            except BaseException:
+            except BaseException:  # Ctrl-C too leaves no server behind
                 _stop(process)
                 raise
         message = f"OpenBao found no free port in {_PORTS_TRIED} tries"
