@@ -139,6 +139,7 @@ class AwsTarget:
     region: str | None = None
     policy: tuple[PolicyStatement, ...] | str = ()
     policy_arns: tuple[str, ...] = ()
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,15 +270,37 @@ class Handle:
         value: the provider's name for it.
         expires_at: when it ends by itself (UTC).
         fingerprint: SHA-256 of the issued token, in hex, where a token was issued.
+        packed_policy: how much of AWS's limit for session policies is used, in percent.
     """
 
     kind: str
     value: str
     expires_at: datetime | None = None
     fingerprint: str | None = None
+    packed_policy: int | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsKeys:
+    """A session of AWS, as its SDKs use it.
+
+    Attributes:
+        access_key_id: names the session; no secret.
+        secret_access_key, session_token: the secrets.
+        expires_at: when it ends in effect (UTC): by its own end or by its policy's deadline.
+    """
+
+    access_key_id: str
+    secret_access_key: Secret
+    session_token: Secret
+    expires_at: datetime
+
+
+Served = AwsKeys
+"""What the loopback endpoint can hand over, beside plain variables."""
 
 
 class Outcome(StrEnum):

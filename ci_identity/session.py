@@ -24,6 +24,7 @@ from ci_identity.errors import (
     ConfigurationError,
     DeliveryError,
     DeniedError,
+    IdentityError,
     InterruptedRunError,
     LedgerError,
     ShortSecretError,
@@ -189,6 +190,7 @@ class Session:
                 ExchangeRequest(
                     grant=self.grant,
                     subject_token=token,
+                    mint=self._mint_again,
                     identity=self.identity,
                     step=self._effective_step,
                     ttl=self._ttl,
@@ -196,6 +198,7 @@ class Session:
                     hold=self._hold,
                     record=self._record_issued,
                     warn=_log.warning,
+                    note=_log.info,
                     pause=self._pause,
                 )
             )
@@ -316,6 +319,18 @@ class Session:
         self._about = self._entry(self.identity)
         return self.identity
 
+    def _mint_again(self) -> SubjectToken:
+        """Return a new token of the same job, which the grant is still for."""
+        token = fetch(self._candidates, self.grant.audience or self._exchanger.audience)
+        identity = identify(token)
+        if self.identity is None or identity.subject != self.identity.subject:
+            message = f"{self.grant.name}: the new token is for another subject than the first"
+            raise IdentityError(message)
+        decision = decide(self.grant, identity, step=self._step)
+        if not decision.is_allowed:
+            raise _denied(decision)
+        return token
+
     def _entry(self, identity: JobIdentity) -> Entry:
         """Return what every entry about this lease says; the first one records the intent."""
         said = ("issuer", "subject", "repository", "run", "job")
@@ -341,6 +356,7 @@ class Session:
                 expires_at=handle.expires_at,
                 handle=str(handle),
                 fingerprint=handle.fingerprint,
+                packed_policy=handle.packed_policy,
             )
         )
         self._pause(0.0)

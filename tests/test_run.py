@@ -460,7 +460,7 @@ def test_ledger_holds_no_secret_field(job: Job) -> None:
     job.run([*EXEC, "true"])
     fields = (
         "v at event grant step target lease expires_at identity fingerprint handle outcome reason"
-        " steered_by prev hash"
+        " peer packed_policy steered_by prev hash"
     )
     assert {tuple(entry) for entry in job.ledger()} == {tuple(fields.split())}
     assert json.dumps(job.ledger())

@@ -734,6 +734,7 @@ class _Double:
         self.look = look
         self.expires_at = datetime.now(UTC) + life
         self.variables: Mapping[str, Delivered] = {}
+        self.served, self.secrets = None, ()
         self.ended = 0
         self.is_ending, self.may_end = Flag(), Flag()
         self.may_end.set()

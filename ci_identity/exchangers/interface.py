@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from ci_identity.model import Delivered, Grant, Handle, JobIdentity, Outcome, SubjectToken
+from ci_identity.model import Delivered, Grant, Handle, JobIdentity, Outcome, Served, SubjectToken
+from ci_identity.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,16 @@ class Credential(Protocol):
         """The variables that the child gets, by name."""
         ...
 
+    @property
+    def served(self) -> Served | None:
+        """What is handed over by the loopback endpoint instead, and renewed there."""
+        ...
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What must not be seen in a log beside the variables that are not public."""
+        ...
+
     def revoke(self, *, budget: float) -> Ending:
         """End it at the provider within `budget` seconds. Never raises; may be called twice."""
         ...
@@ -48,20 +59,25 @@ class ExchangeRequest:
     Attributes:
         grant: the grant, with its target.
         subject_token: the job's token, already checked against the grant.
+        mint: returns a new token of the same job, checked against the grant once more; for a try
+            that comes when the first one has ended, or nearly.
         identity: who the job is; goes into the credential's metadata.
         step: the step's id or label, if any.
         ttl: how long the credential may live at most.
-        lease_id: our id of the lease, to be findable in the provider's own log.
+        lease_id: our id of the lease, 16 hex digits, to be findable in the provider's own log. A
+            lease that is renewed keeps it.
         hold: to be called with the credential before the first effect: from then on whoever asked
             ends it, however the exchange goes.
         record: to be called with each handle as soon as the provider has issued something, before
             the next effect. It raises if the entry cannot be written or the job was cancelled.
         warn: to be called with a sentence for the person who reads the log.
+        note: the same for what is no reason to worry.
         pause: sleeps that many seconds between two tries; raises if the job was cancelled.
     """
 
     grant: Grant
     subject_token: SubjectToken
+    mint: Callable[[], SubjectToken]
     identity: JobIdentity
     step: str | None
     ttl: timedelta
@@ -69,6 +85,7 @@ class ExchangeRequest:
     hold: Callable[[Credential], None]
     record: Callable[[Handle], None]
     warn: Callable[[str], None]
+    note: Callable[[str], None]
     pause: Callable[[float], None]
 
 

@@ -185,6 +185,7 @@ AWS = Keys(
             ),
             doc="Managed policies that narrow the session as well.",
         ),
+        "endpoint": Key(of=ADDRESS, doc="The STS endpoint, where it is not the region's own."),
     },
     make=into(AwsTarget),
 )

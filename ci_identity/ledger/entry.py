@@ -47,6 +47,8 @@ class Entry:
         handle: what a reaper needs to end it: `accessor:…`, `lease:…`. Never a secret.
         outcome: how the lease ended.
         reason: an error code.
+        peer: which process was served or refused: its pid, uid and name.
+        packed_policy: how much of AWS's limit for session policies is used, in percent.
         steered_by: names of the environment variables that chose a proxy, a CA or an endpoint.
         prev, hash: the chain: SHA-256, in hex, of the entry before and of this one.
     """
@@ -63,6 +65,8 @@ class Entry:
     handle: str | None = None
     outcome: str | None = None
     reason: str | None = None
+    peer: str | None = None
+    packed_policy: int | None = None
     steered_by: tuple[str, ...] = ()
     prev: str = FIRST_PREV
     hash: str = ""
@@ -88,6 +92,8 @@ class Entry:
             "handle": _text(self.handle),
             "outcome": _text(self.outcome),
             "reason": _text(self.reason),
+            "peer": _text(self.peer),
+            "packed_policy": self.packed_policy,
             "steered_by": [_text(name) for name in self.steered_by],
             "prev": self.prev,
             "hash": self.hash,

@@ -198,6 +198,7 @@ class Shop:
                 target=target,
             ),
             subject_token=subject_token,
+            mint=lambda: subject_token,
             identity=identify(subject_token),
             step="migrate",
             ttl=ttl,
@@ -205,6 +206,7 @@ class Shop:
             hold=seen.hold,
             record=seen.handles.append,
             warn=seen.warnings.append,
+            note=seen.warnings.append,
             pause=seen.pauses.append,
         )
 

@@ -19,7 +19,8 @@ def test_line_has_the_fields_of_the_contract() -> None:
     assert line.count(b"\n") == 1
     assert list(json.loads(line)) == [
         *("v", "at", "event", "grant", "step", "target", "lease", "expires_at", "identity"),
-        *("fingerprint", "handle", "outcome", "reason", "steered_by", "prev", "hash"),
+        *("fingerprint", "handle", "outcome", "reason", "peer"),
+        *("packed_policy", "steered_by", "prev", "hash"),
     ]
 
 
@@ -37,7 +38,10 @@ def test_time_is_that_of_the_entry() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    sorted({field.name for field in fields(Entry)} - {"at", "expires_at", "event", "prev", "hash"}),
+    sorted(
+        {field.name for field in fields(Entry)}
+        - {"at", "expires_at", "event", "packed_policy", "prev", "hash"}
+    ),
 )
 def test_no_field_takes_more_than_its_length(name: str) -> None:
     """Whatever strangers write into a claim, a variable or a name, an entry stays short."""

@@ -10,7 +10,8 @@ from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultT
 from ci_identity.exchangers.interface import Ending
 from ci_identity.exchangers.vault.client import Refused, VaultClient
 from ci_identity.exchangers.vault.rights import REVOKE_LEASE
-from ci_identity.model import Delivered, Outcome
+from ci_identity.model import Delivered, Outcome, Served
+from ci_identity.secret import Secret
 
 
 class VaultCredential:
@@ -24,6 +25,8 @@ class VaultCredential:
 
     def __init__(self) -> None:
         self.variables: Mapping[str, Delivered] = {}
+        self.served: Served | None = None
+        self.secrets: tuple[Secret, ...] = ()
         self.expires_at = self.login_expires_at = datetime.now(UTC)
         self.leases: list[str] = []
         self.login: VaultClient | None = None
