@@ -15,6 +15,7 @@ Codes are a contract: scripts and `docs/troubleshooting.md` rely on them. Messag
 and no provider's answer: where a provider's text matters it is mapped to one of these classes.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -122,6 +123,33 @@ class PlatformError(ConfigurationError):
     code = "platform"
     cause = "this needs Linux: prctl, sigtimedwait and /proc"
     hint = "run it on Linux; check, explain, whoami and doctor work elsewhere too"
+
+
+class AwsRegionError(ConfigurationError):
+    """AWS: there is no region to ask in, or it is none of the role's."""
+
+    code = "aws-region"
+    cause = "neither the grant nor AWS_REGION says which region's STS is to be asked"
+    hint = "write `region` into the grant: the region that the step works in"
+
+
+class AwsPolicyError(ConfigurationError):
+    """AWS: the grant's session policy is longer than AWS takes, or is not one."""
+
+    code = "aws-policy"
+    cause = "AWS takes 2,048 characters for a session's policy and its managed policies' ARNs"
+    hint = (
+        "join resources by a wildcard, put the policy into a managed one and name it in "
+        "`policy_arns`, or split the grant"
+    )
+
+
+class TrustPolicyError(ConfigurationError):
+    """What was given as a role's trust policy is none, or cannot be read."""
+
+    code = "trust-policy"
+    cause = "the file is not the trust policy of a role as AWS has it"
+    hint = "aws iam get-role --role-name NAME --query Role.AssumeRolePolicyDocument > trust.json"
 
 
 # ── 3 identity ───────────────────────────────────────────────────────────────────────────────
@@ -359,6 +387,96 @@ class TokenLifeError(ExchangeError):
     hint = "give the grant `policies`, so that a child token with the grant's ttl is made"
 
 
+class AwsAccessDeniedError(ExchangeError):
+    """AWS: the role's trust policy does not let this job in, or there is no such role.
+
+    Attributes:
+        role: the ARN of the role.
+        claims: the claims of the job's token, unverified.
+    """
+
+    code = "aws-denied"
+    cause = "a condition of the role's trust policy is not true of this job"
+    hint = "compare the role's trust policy with what ci-identity whoami prints"
+
+    def __init__(  # what the base takes, and what a reader of the policy needs
+        self,
+        message: str,
+        *,
+        role: str,
+        claims: Mapping[str, object],
+        cause: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, cause=cause, hint=hint)
+        self.role = role
+        self.claims = claims
+
+
+class AwsProviderError(ExchangeError):
+    """AWS: the role's account has no identity provider for the token's issuer."""
+
+    code = "aws-provider"
+    cause = "no OIDC identity provider was made in the account, or its address differs"
+    hint = "make an IAM OIDC identity provider with the issuer in the message, to the last slash"
+
+
+class AwsAudienceError(ExchangeError):
+    """AWS: the token's audience is none of the identity provider's."""
+
+    code = "aws-audience"
+    cause = "the audience is not among the client ids of the account's OIDC identity provider"
+    hint = "add sts.amazonaws.com to them, or write the one there is into `audience` of the grant"
+
+
+class AwsTokenError(ExchangeError):
+    """AWS: the token cannot be validated, for a reason other than its time and audience."""
+
+    code = "aws-token"
+    cause = "it is not signed by a key that the issuer publishes, or lacks a claim that AWS needs"
+    hint = "check that the issuer's keys are the ones that AWS can fetch from its address"
+
+
+class AwsTokenTimeError(ExchangeError):
+    """AWS: the token is expired by AWS's clock, and so is a new one."""
+
+    code = "aws-token-time"
+    cause = "the id token ended on the way, or the issuer's clock is wrong"
+    hint = "start the exchange closer to the job's begin; a GitLab id token cannot be made anew"
+
+
+class AwsPolicyRefusedError(ExchangeError):
+    """AWS: the session policy is malformed, or too large when packed."""
+
+    code = "aws-policy-refused"
+    cause = "an action, an ARN or a condition in it is not one that AWS knows"
+    hint = "try the policy in the IAM policy editor, or: aws accessanalyzer validate-policy"
+
+
+class AwsDurationError(ExchangeError):
+    """AWS: the session would be longer than the role allows."""
+
+    code = "aws-duration"
+    cause = "the grant's ttl is longer than MaxSessionDuration of the role, which is 1 h if unset"
+    hint = "shorten `ttl`: what refreshes goes on after it; or raise MaxSessionDuration"
+
+
+class AwsRegionDisabledError(ExchangeError):
+    """AWS: STS is switched off in this region for the account."""
+
+    code = "aws-region-disabled"
+    cause = "the account's administrator has not activated STS in the region of the grant"
+    hint = "activate it (IAM, account settings), or write another region into the grant"
+
+
+class AwsRoleError(ExchangeError):
+    """AWS: what was issued is not a session of the grant's role."""
+
+    code = "aws-role"
+    cause = "the endpoint is not AWS's own: a proxy, a double, another account's"
+    hint = "check `endpoint` of the grant, and AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL"
+
+
 # ── 6 provider unavailable ───────────────────────────────────────────────────────────────────
 
 
@@ -450,6 +568,14 @@ class StateError(DeliveryError):
     hint = "point CI_IDENTITY_STATE_DIR at a folder that only this user can reach"
 
 
+class NotRenewedError(DeliveryError):
+    """A credential has ended that should have been renewed by then."""
+
+    code = "not-renewed"
+    cause = "renewing failed, or the step takes longer than the grant's `max`"
+    hint = "the log says why it was not renewed"
+
+
 # ── 8 ledger ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -480,6 +606,14 @@ class RevocationError(CiIdentityError):
     exit_code = 9
     cause = "the provider was out of reach or refused at the end of the step"
     hint = "revoke the handle in the message from outside the job, or wait for its expiry"
+
+
+class NotCutError(RevocationError):
+    """AWS: a live session was to be cut off from outside, and was not; the message says which."""
+
+    code = "not-cut"
+    cause = "the cutting role may not write policies there, or the role is full of them"
+    hint = "run it again once what the message says is put right; cutting twice does no harm"
 
 
 class InterruptedRunError(CiIdentityError):

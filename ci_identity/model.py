@@ -11,6 +11,7 @@ from ci_identity.secret import Secret
 UnverifiedClaims = NewType("UnverifiedClaims", Mapping[str, object])
 """Claims of a token whose signature we did not check: the provider does. Good for early answers."""
 DEFAULT_TTL = timedelta(minutes=15)
+DEFAULT_MAX = timedelta(hours=6)
 
 # ── identify ─────────────────────────────────────────────────────────────────────────────────
 
@@ -194,6 +195,7 @@ class Grant:
         conditions: `for`; claim name to accepted values, all of which must match. Never empty.
         target: what the token is exchanged for.
         ttl: the life of each credential.
+        max: how long a step may go on having its credential renewed.
         steps: the CI's step ids that may use it; empty means any.
         accept: the built-in refusals it overrides.
         audience: the audience to ask the CI for, if the target's default is not wanted.
@@ -204,6 +206,7 @@ class Grant:
     conditions: Mapping[str, tuple[Wanted, ...]]
     target: Target
     ttl: timedelta = DEFAULT_TTL
+    max: timedelta = DEFAULT_MAX
     steps: tuple[str, ...] = ()
     accept: frozenset[Accept] = frozenset()
     audience: str | None = None
@@ -301,6 +304,18 @@ class AwsKeys:
 
 Served = AwsKeys
 """What the loopback endpoint can hand over, beside plain variables."""
+
+
+class DeliveryMode(StrEnum):
+    """How a cloud's credential reaches the step.
+
+    `ENDPOINT`: asked for at the loopback endpoint, and renewed there. `CREDENTIAL_PROCESS`: the
+    same by way of a profile. `ENV`: in variables of the child; ends when it ends, not renewed.
+    """
+
+    ENDPOINT = "endpoint"
+    CREDENTIAL_PROCESS = "credential-process"
+    ENV = "env"
 
 
 class Outcome(StrEnum):

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-from ci_identity.delivery.environ import Environment
+from ci_identity.delivery.handover import Handover
+from ci_identity.delivery.peer import Tree
 from ci_identity.delivery.process import locate
 from ci_identity.errors import (
     ConfigurationError,
@@ -16,9 +17,10 @@ from ci_identity.errors import (
     OutputLostError,
     UndeliverableError,
 )
-from ci_identity.model import VaultTarget
+from ci_identity.model import Delivered, DeliveryMode, VaultTarget
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
 from ci_identity.session import Session, load_grants
+from ci_identity.settings import Settings
 from ci_identity.supervision import Finished, Patience, Signals, Supervision, not_started
 
 _log = logging.getLogger("ci_identity")
@@ -26,7 +28,7 @@ _log = logging.getLogger("ci_identity")
 
 def run_sessions(
     command: Sequence[str],
-    sessions: Callable[[Callable[[float], None]], Sequence[Session]],
+    sessions: Callable[[Callable[[float], None], Handover], Sequence[Session]],
     environ: Mapping[str, str],
     *,
     owns_process: bool = False,
@@ -37,7 +39,8 @@ def run_sessions(
 
     Args:
         command: the program and its arguments.
-        sessions: makes the sessions, not yet open, given the function that they pause with.
+        sessions: makes the sessions, not yet open, given the function that they pause with and
+            the hand-over that they share.
         environ: the job's variables; `PATH` is where the program is looked for.
         owns_process: this process is there for nothing else, so it may adopt and reap orphans.
         is_terminal: whether the child gets a terminal; by default if our stdout is one.
@@ -53,21 +56,24 @@ def run_sessions(
     except OSError as error:
         return not_started(command[0], error)
     with Signals() as signals, ExitStack() as stack:
-        opened = sessions(signals.pause)
+        handover = Handover(Settings.from_environ(environ).state_dir, Tree(os.getpid()))
+        opened = sessions(signals.pause, handover)
         _check_variables(opened)
         stack.callback(_say_head, opened)
+        stack.callback(handover.close)
         stack.callback(_close, opened, is_pressing=True)  # what an error leaves open
         for session in opened:
             session.open()
         supervision = Supervision(
             signals,
-            secrets=[secret for session in opened for secret in session.secrets],
             end=lambda is_pressing: _close(opened, is_pressing=is_pressing),
             patience=patience or Patience(),
             owns_process=owns_process,
             is_terminal=os.isatty(1) if is_terminal is None else is_terminal,
         )
-        finished = supervision.run(path, command, _environ(opened))
+        for session in opened:
+            session.redact_with(supervision.redact)
+        finished = supervision.run(path, command, handover.environ(environ, _given(opened)))
     if finished.code == 0:
         for session in opened:
             session.check()
@@ -75,7 +81,7 @@ def run_sessions(
     return finished
 
 
-def run(  # all but the first are keyword-only
+def run(  # noqa: PLR0913  # all but the first are keyword-only
     command: Sequence[str],
     *,
     grants: Sequence[str],
@@ -83,6 +89,7 @@ def run(  # all but the first are keyword-only
     ttl: timedelta | None = None,
     grants_file: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    delivery: DeliveryMode | str = DeliveryMode.ENDPOINT,
 ) -> int:
     """Run `command` with one or more grants, as `ci-identity exec` does, and return its exit code.
 
@@ -97,6 +104,8 @@ def run(  # all but the first are keyword-only
         ttl: the life of each credential, at most the grant's own.
         grants_file: the grants file, if it is not where it is looked for.
         environ: the job's variables; by default those of this process.
+        delivery: how a cloud's credential reaches the command: `endpoint`, `credential-process`
+            or `env`; see `DeliveryMode`.
 
     Returns:
         The exit code of the command, 128 + N if it died by signal N; 127 or 126 if it could not
@@ -113,6 +122,7 @@ def run(  # all but the first are keyword-only
         ttl=ttl,
         grants_file=grants_file,
         environ=os.environ if environ is None else environ,
+        delivery=DeliveryMode(delivery),
     ).code
 
 
@@ -124,6 +134,7 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
     ttl: timedelta | None,
     grants_file: Path | None,
     environ: Mapping[str, str],
+    delivery: DeliveryMode,
     owns_process: bool = False,
     is_terminal: bool | None = None,
 ) -> Finished:
@@ -132,10 +143,18 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
         message = "the command, and the grants, must each be a list of texts"
         raise ConfigurationError(message, hint='as in: run(["ls", "-la"], grants=["migrate-db"])')
 
-    def sessions(pause: Callable[[float], None]) -> list[Session]:
+    def sessions(pause: Callable[[float], None], handover: Handover) -> list[Session]:
         file = load_grants(grants_file, environ)
         return [
-            Session(file.grant(name), environ, step=step, ttl=ttl, pause=pause)
+            Session(
+                file.grant(name),
+                environ,
+                step=step,
+                ttl=ttl,
+                pause=pause,
+                delivery=delivery,
+                handover=handover,
+            )
             for name in dict.fromkeys(grants)
         ]
 
@@ -144,13 +163,8 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
     )
 
 
-def _environ(sessions: Sequence[Session]) -> Environment:
-    merged: dict[str, str] = {}
-    for session in reversed(sessions):  # the first one's private folder is the one that counts
-        merged |= session.environ
-    for session in sessions:
-        merged |= {name: given.value.reveal() for name, given in session.variables.items()}
-    return Environment(merged)
+def _given(sessions: Sequence[Session]) -> Mapping[str, Delivered]:
+    return {name: given for session in sessions for name, given in session.variables.items()}
 
 
 def _close(sessions: Sequence[Session], *, is_pressing: bool) -> None:
@@ -186,12 +200,12 @@ def _check_variables(sessions: Sequence[Session]) -> None:
         message = "there is no grant to run the command with"
         raise ConfigurationError(message, hint="name one")
     seen: dict[str, str] = {}
-    for grant in (session.grant for session in sessions):
-        names = tuple(grant.target.secrets) if isinstance(grant.target, VaultTarget) else ()
-        if not names:
+    for session in sessions:
+        grant = session.grant
+        if isinstance(grant.target, VaultTarget) and not grant.target.secrets:
             message = f"the grant {grant.name} gives a command nothing"
             raise UndeliverableError(message)
-        for name in names:
+        for name in session.promises:
             if name in seen:
                 message = f"the grants {seen[name]} and {grant.name} both deliver {name}"
                 raise ConflictingVariableError(message)

@@ -117,7 +117,6 @@ class Supervision:
 
     Args:
         signals: entered, so that none is lost between the start and the first look.
-        secrets: what is redacted in its output.
         end: ends what the child was given; called once, in a thread of its own, with whether a
             signal is pressing.
         patience: how long each part of an ending may take.
@@ -129,13 +128,14 @@ class Supervision:
         self,
         signals: Signals,
         *,
-        secrets: Sequence[Secret],
         end: Callable[[bool], None],
         patience: Patience,
         owns_process: bool,
         is_terminal: bool,
     ) -> None:
-        self._secrets = secrets
+        self._secrets: list[Secret] = []
+        self._redacting = threading.Lock()
+        self._redactors: list[Redactor] = []
         self._end = end
         self._signals = signals
         self._patience = patience
@@ -169,15 +169,20 @@ class Supervision:
         if self._is_terminal:
             self._terminal = terminal = Terminal()
             childs_ends.callback(os.close, terminal.slave)
-            self._relays.append(Relay(Redactor(self._secrets), terminal.master, 1, done=_wake))
+            self._relays.append(Relay(self._redactor(), terminal.master, 1, done=_wake))
             return Streams(terminal=terminal.name, is_typed=terminal.has_input)
         ends: list[int] = []
         for sink in (1,) if os.path.sameopenfile(1, 2) else (1, 2):  # one keeps their order
             source, end = os.pipe()
             childs_ends.callback(os.close, end)
-            self._relays.append(Relay(Redactor(self._secrets), source, sink, done=_wake))
+            self._relays.append(Relay(self._redactor(), source, sink, done=_wake))
             ends.append(end)
         return Streams(stdout=ends[0], stderr=ends[-1])
+
+    def _redactor(self) -> Redactor:
+        with self._redacting:
+            self._redactors.append(Redactor(self._secrets))
+        return self._redactors[-1]
 
     def _supervise(self) -> Finished:
         revocation: threading.Thread | None = None
@@ -215,6 +220,13 @@ class Supervision:
             )
         for relay in self._relays:
             relay.stop(timeout=1.0)
+
+    def redact(self, secret: Secret) -> None:
+        """Redact this one too, from here on; any thread may call it."""
+        with self._redacting:
+            self._secrets.append(secret)
+            for redactor in self._redactors:
+                redactor.add(secret)
 
     @property
     def lost(self) -> list[str]:

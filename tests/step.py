@@ -24,9 +24,9 @@ from ci_identity.run import run_sessions
 from ci_identity.supervision import Patience
 from ci_identity.session import Session, load_grants
 
-def sessions(pause):
+def sessions(pause, handover):
     grant = load_grants(None, os.environ).grant("migrate-db")
-    return [Session(grant, os.environ, pause=pause)]
+    return [Session(grant, os.environ, pause=pause, handover=handover)]
 
 patience = Patience(signalled=0.2, draining=1.5, silence=0.2)
 finished = run_sessions(

@@ -36,7 +36,7 @@ from ci_identity.errors import (
 from ci_identity.exchangers.interface import Credential, Ending, ExchangeRequest
 from ci_identity.ledger.verify import read, verify
 from ci_identity.model import (
-    AwsTarget,
+    AzureTarget,
     Delivered,
     Grant,
     Handle,
@@ -307,8 +307,8 @@ def test_unknown_grant(job: dict[str, str]) -> None:
 
 def test_target_of_another_version(job: dict[str, str], shop: Shop) -> None:
     """A valid grant that cannot be exchanged yet says so, and never falls back to something."""
-    grant = replace(grant_of(shop), target=AwsTarget(role="arn:aws:iam::123456789012:role/x"))
-    with pytest.raises(UnsupportedTargetError, match="for aws"):
+    grant = replace(grant_of(shop), target=AzureTarget(tenant="t", client="c", resources=("r",)))
+    with pytest.raises(UnsupportedTargetError, match="for azure"):
         session(grant, environ=job)
 
 

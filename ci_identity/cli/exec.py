@@ -7,13 +7,14 @@ import resource
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
 from ci_identity.doctor.environment import OTHERS_WRITE, find_code_injection
-from ci_identity.errors import InterruptedRunError
+from ci_identity.errors import AwsAccessDeniedError, InterruptedRunError
+from ci_identity.model import DeliveryMode
 from ci_identity.run import run_command
 
 _log = logging.getLogger("ci_identity")
@@ -32,6 +33,42 @@ Exit code: the command's own; 125 for our own failures, 126 and 127 as env has t
 
 def main(words: Sequence[str]) -> int:
     """Run the command; see the example."""
+    parser = _parser()
+    options, command = _split(words)
+    args = parser.parse_args(options)
+    _check(options, args, command)
+    # Were SIGCHLD ignored, as we may have been started, the command's exit code would be lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside the run it ends us as any other does
+    terminal.say_aloud(quiet=args.quiet)
+    _warn_of_plants()
+    policy = _read_policy(args.trust_policy)
+    try:
+        finished = run_command(
+            command,
+            grants=args.grant,
+            step=args.step,
+            ttl=args.ttl,
+            grants_file=args.grants,
+            environ=os.environ,
+            delivery=DeliveryMode(args.delivery),
+            owns_process=True,
+            is_terminal=args.tty,
+        )
+    except AwsAccessDeniedError as error:
+        error.add_note(_explain_refusal(error, policy))
+        raise
+    except InterruptedRunError as error:
+        terminal.print_error(error)
+        _die_by(error.signal)
+        raise
+    if finished.signal:
+        _die_by(finished.signal)
+    return finished.code
+
+
+def _parser() -> Parser:
     parser = Parser(
         "exec",
         "Run one command with one or more grants. The command and its descendants get the\n"
@@ -48,7 +85,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--ttl", type=ttl, metavar="TIME", help="life of each credential, at most the grant's own"
     )
+    parser.add_argument(
+        "--delivery",
+        choices=[str(mode) for mode in DeliveryMode],
+        default=str(DeliveryMode.ENDPOINT),
+        help="how a cloud's credential reaches the command (default: endpoint, which renews it)",
+    )
     parser.add_grants()
+    parser.add_trust_policy("if AWS refuses, say by this trust policy of the role which condition")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only warnings and errors")
     parser.add_argument(
         "--tty",
@@ -56,33 +100,7 @@ def main(words: Sequence[str]) -> int:
         help="give the command a terminal (default: if our stdout is one)",
     )
     parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    options, command = _split(words)
-    args = parser.parse_args(options)
-    _check(options, args, command)
-    # Were SIGCHLD ignored, as we may have been started, the command's exit code would be lost.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside the run it ends us as any other does
-    terminal.say_aloud(quiet=args.quiet)
-    _warn_of_plants()
-    try:
-        finished = run_command(
-            command,
-            grants=args.grant,
-            step=args.step,
-            ttl=args.ttl,
-            grants_file=args.grants,
-            environ=os.environ,
-            owns_process=True,
-            is_terminal=args.tty,
-        )
-    except InterruptedRunError as error:
-        terminal.print_error(error)
-        _die_by(error.signal)
-        raise
-    if finished.signal:
-        _die_by(finished.signal)
-    return finished.code
+    return parser
 
 
 def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -109,6 +127,24 @@ def _check(options: Sequence[str], args: argparse.Namespace, command: Sequence[s
     else:
         return
     raise UsageError(message, hint=hint)
+
+
+def _read_policy(path: Path | None) -> Mapping[str, object] | None:
+    """Read the trust policy before anything else: a wrong file is not for later."""
+    if path is None:
+        return None
+    if str(path) == "-":
+        message = "exec reads no trust policy from stdin, which is the command's"
+        raise UsageError(message, hint="name a file")
+    from ci_identity.cli.verdict import read_policy  # noqa: PLC0415  # seldom needed
+
+    return read_policy(path)
+
+
+def _explain_refusal(error: AwsAccessDeniedError, policy: Mapping[str, object] | None) -> str:
+    from ci_identity.cli.verdict import refusal  # noqa: PLC0415  # seldom needed
+
+    return refusal(error, policy, os.environ)
 
 
 def _warn_of_plants() -> None:

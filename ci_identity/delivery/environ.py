@@ -53,6 +53,7 @@ _TABLE = {
         "VAULT_SECRET_ID": "Vault: logs in as an AppRole",
     },
     Power.HOLD: {
+        "CI_IDENTITY_ENDPOINT_TOKEN": "the bearer of another step's endpoint",
         "CI_IDENTITY_TOKEN": "the id token that was handed to ci-identity",
         "CI_JOB_JWT CI_JOB_JWT_V1 CI_JOB_JWT_V2": "GitLab before 17: an id token",
         "CIRCLE_OIDC_TOKEN CIRCLE_OIDC_TOKEN_V2": "CircleCI: an id token",
@@ -77,6 +78,7 @@ _TABLE = {
         "HELM_KUBETOKEN K8S_AUTH_API_KEY K8S_AUTH_PASSWORD": "Kubernetes: a login",
     },
     Power.REDIRECT: {
+        "CI_IDENTITY_ENDPOINT": "another step's endpoint",
         "AWS_PROFILE AWS_DEFAULT_PROFILE": "AWS: a profile goes before the endpoint",
         "AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE": "AWS: files of profiles and keys",
         "AWS_CREDENTIAL_FILE AWS_CREDENTIAL_PROFILES_FILE BOTO_CONFIG": "AWS: files of older SDKs",
@@ -125,8 +127,11 @@ _NEVER_REMOVED = JOB_TOKENS | {
 }  # fmt: skip
 """What no process can miss, and files of the CI that hold what an outsider may have written."""
 
+AWS_CONFIG = "aws-config"
+"""The name of the private AWS config file, in which each grant has a profile."""
+
 _PRIVATE_FILES = {
-    "AWS_CONFIG_FILE": "aws-config",
+    "AWS_CONFIG_FILE": AWS_CONFIG,
     "AWS_SHARED_CREDENTIALS_FILE": "aws-credentials",
     "BOTO_CONFIG": "boto",  # ~/.boto would go before the endpoint
     "KUBECONFIG": "kubeconfig",

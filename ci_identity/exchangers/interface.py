@@ -1,6 +1,6 @@
 """What an exchanger is: a subject token in, a narrow credential out, and its end beside it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -113,5 +113,23 @@ class Exchanger(Protocol):
         Raises:
             ExchangeError: the provider refused; permanent, one call.
             ProviderUnavailableError: no answer within the budget of retries.
+        """
+        ...
+
+
+class Reclaimer(Protocol):
+    """Ends what an earlier process of the job was given, and was killed before it could end."""
+
+    def reclaim(self, request: ExchangeRequest, handles: Sequence[Handle]) -> Ending:
+        """Log in once more with the job's token, and end what the handles name.
+
+        The login itself is held and recorded as in an exchange: whoever asked ends it.
+
+        Args:
+            request: whose token is swapped, and for which grant.
+            handles: what was issued, in that order, as the ledger has it.
+
+        Raises:
+            ExchangeError, ProviderUnavailableError: as `Exchanger.exchange`.
         """
         ...

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import cast
 
 from ci_identity._text import shortened
+from ci_identity.errors import DeniedError
 from ci_identity.grants.claims import unaccounted
 from ci_identity.grants.pattern import matches
 from ci_identity.grants.remarks import remark, remark_absent
@@ -121,3 +122,16 @@ def _steps(grant: Grant, job: JobIdentity, step: str | None) -> Iterator[Mismatc
     if step is not None and job.step is not None and step != job.step:
         remark = "--step must be the id of the running step"
         yield Mismatch(claim="step", wanted=step, got=got, remark=remark)
+
+
+def refusal(decision: Decision) -> DeniedError:
+    """Return the error that says claim by claim why the grant is not for the job."""
+    reasons = "; ".join(
+        f"{mismatch.claim} is {mismatch.got or 'absent'}, wanted {mismatch.wanted}"
+        + (f" ({mismatch.remark})" if mismatch.remark else "")
+        for mismatch in decision.mismatches
+    )
+    return DeniedError(
+        f"the grant {decision.grant} is not for this job: {reasons}",
+        hint=f"claim by claim: ci-identity explain {decision.grant}",
+    )

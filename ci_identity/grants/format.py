@@ -14,6 +14,9 @@ from ci_identity.model import Accept, Grant, Wanted
 MAX_TTL = timedelta(hours=12)
 """As long as any provider here gives (AWS, DurationSeconds); a job's step is over long before."""
 
+MAX_RENEWAL = timedelta(hours=24)
+"""A step that takes longer is for a machine identity, not for a CI job."""
+
 TARGETS: Mapping[str, Key] = MappingProxyType(
     {
         "vault": Key(of=targets.VAULT, doc="A role of a Vault or OpenBao JWT auth method."),
@@ -107,18 +110,23 @@ def duration(text: str) -> timedelta:
     Raises:
         ValueError: it says none, or too much; the text completes a sentence.
     """
+    return _duration(text, MAX_TTL)
+
+
+def _duration(text: str, most: timedelta) -> timedelta:
     if not re.fullmatch(_DURATION.pattern, text):
         message = f"must be {_DURATION.expected}"
         raise ValueError(message)
     unit = {"s": "seconds", "m": "minutes", "h": "hours"}[text[-1]]
     life = timedelta(**{unit: int(text[:-1])})
-    if life > MAX_TTL:
-        message = f"is longer than {MAX_TTL // timedelta(hours=1)}h"
+    if life > most:
+        message = f"is longer than {most // timedelta(hours=1)}h"
         raise ValueError(message)
     return life
 
 
 DURATION = Made(of=_DURATION, make=duration)
+LONG_DURATION = Made(of=_DURATION, make=lambda text: _duration(text, MAX_RENEWAL))
 VERSION = Word(words={"1": 1})
 
 
@@ -159,6 +167,10 @@ GRANT = Keys(
             doc="The CI's own step ids that may use it; any step if absent.",
         ),
         "ttl": Key(of=DURATION, doc="The life of each credential: 90s, 15m (the default), 2h."),
+        "max": Key(
+            of=LONG_DURATION,
+            doc="How long a step may have its credential renewed: 6h (the default), 24h at most.",
+        ),
         "accept": Key(
             of=Made(
                 of=List(

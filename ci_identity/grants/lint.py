@@ -1,9 +1,9 @@
 """What is allowed in a grants file and yet likely a mistake: findings with stable codes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ci_identity.grants import rules, unmatchable
+from ci_identity.grants import cutting, rules, unmatchable
 from ci_identity.grants.load import GrantsFile
 from ci_identity.model import Grant
 
@@ -44,8 +44,24 @@ class Rule:
         return self.check.__doc__ or ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleAmong:
+    """A rule whose check looks at a grant among all the grants of the file."""
+
+    code: str
+    check: Callable[[Grant, Iterable[Grant]], Iterator[str]]
+    hint: str
+    is_error: bool = False
+
+    @property
+    def doc(self) -> str:
+        """What is found and why it matters, in a sentence for the reference."""
+        return self.check.__doc__ or ""
+
+
 def lint(grants: GrantsFile) -> tuple[Finding, ...]:
     """Return what is likely not meant in `grants`, in the order of the file, then of `RULES`."""
+    every = tuple(grants.grants.values())
     return tuple(
         Finding(
             code=rule.code,
@@ -55,13 +71,15 @@ def lint(grants: GrantsFile) -> tuple[Finding, ...]:
             hint=rule.hint,
             is_error=rule.is_error,
         )
-        for grant in grants.grants.values()
+        for grant in every
         for rule in RULES
-        for message in rule.check(grant)
+        for message in (
+            rule.check(grant, every) if isinstance(rule, RuleAmong) else rule.check(grant)
+        )
     )
 
 
-RULES = (
+RULES: tuple[Rule | RuleAmong, ...] = (
     Rule(
         code="any-tenant",
         check=rules.any_tenant,
@@ -169,6 +187,26 @@ RULES = (
         code="vault-login-token",
         check=rules.vault_login_token,
         hint="name in `policies` what this step needs of the role's policies",
+    ),
+    Rule(
+        code="cut-unpinned",
+        check=cutting.cut_unpinned,
+        hint="ask for job_workflow_ref (GitLab: ci_config_ref_uri), in the trust policy as well",
+    ),
+    RuleAmong(
+        code="cut-shared",
+        check=cutting.cut_shared,
+        hint="give the cutting a role of its own, that no other grant names",
+    ),
+    RuleAmong(
+        code="cut-reachable",
+        check=cutting.cut_reachable,
+        hint="name the roles that the step may assume, and not the one that cuts",
+    ),
+    Rule(
+        code="assume-any",
+        check=cutting.assume_any,
+        hint="name the roles that the step may assume",
     ),
     Rule(
         code="public-secret",
