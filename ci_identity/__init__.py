@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from ci_identity.errors import ProviderUnavailableError as ProviderUnavailableError
     from ci_identity.errors import RevocationError as RevocationError
     from ci_identity.grants.decide import decide as decide
+    from ci_identity.model import AwsTarget as AwsTarget
     from ci_identity.model import Decision as Decision
     from ci_identity.model import Grant as Grant
     from ci_identity.model import JobIdentity as JobIdentity
     from ci_identity.model import Lease as Lease
     from ci_identity.model import Mismatch as Mismatch
     from ci_identity.model import Outcome as Outcome
+    from ci_identity.model import PolicyStatement as PolicyStatement
     from ci_identity.model import SecretReference as SecretReference
     from ci_identity.model import VaultTarget as VaultTarget
     from ci_identity.model import Wanted as Wanted
@@ -53,12 +55,14 @@ _HOME = {
     "ProviderUnavailableError": "errors",
     "RevocationError": "errors",
     "decide": "grants.decide",
+    "AwsTarget": "model",
     "Decision": "model",
     "Grant": "model",
     "JobIdentity": "model",
     "Lease": "model",
     "Mismatch": "model",
     "Outcome": "model",
+    "PolicyStatement": "model",
     "SecretReference": "model",
     "VaultTarget": "model",
     "Wanted": "model",

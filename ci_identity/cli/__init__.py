@@ -11,10 +11,13 @@ from ci_identity.errors import CiIdentityError, PlatformError
 
 COMMANDS = {
     "exec": "run one command with one or more grants; revoked when it ends",
+    "credential": "print one grant's credential, for SDKs that run a command to get it",
     "whoami": "who this job is: its identity and claims, never its token",
     "explain": "would this grant be given to this job, and which claim says no",
     "check": "validate and lint the grants file",
     "audit": "show the ledger, or verify that nobody changed it",
+    "revoke": "end what a killed command of this job was given and could not end",
+    "reap": "from outside the job: cut the AWS sessions that jobs left alive",
     "doctor": "what in this job is already a usable secret",
     "redact": "a plain filter: mask the values of variables in what passes through",
     "sandbox": "start a local world to try things in: an OIDC issuer and a real OpenBao",
@@ -22,7 +25,9 @@ COMMANDS = {
 }
 """Name to one line of help. The module of the same name is imported only when it is asked for."""
 
-_LINUX_ONLY = frozenset({"exec", "audit", "sandbox", "demo"})
+_LINUX_ONLY = frozenset({"exec", "audit", "reap", "revoke", "sandbox", "demo"})
+
+_HOLDS_SECRETS = frozenset({"exec", "credential"})
 
 EXEC_FAILED = 125
 """What `exec` exits with for every failure of our own, as env(1) and timeout(1) do."""
@@ -30,7 +35,7 @@ EXEC_FAILED = 125
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code (the design's section 6)."""
-    if (sys.argv[1:] if argv is None else list(argv))[:1] == ["exec"]:
+    if not _HOLDS_SECRETS.isdisjoint((sys.argv[1:] if argv is None else list(argv))[:1]):
         hide_memory()  # before there is anything in it: what was opened by then stays open
     terminal.open_streams()
     try:
