@@ -7,6 +7,9 @@ from ci_identity.errors import DeliveryError, ShortSecretError, TokenLifeError
 from ci_identity.model import Delivered
 from ci_identity.redaction.needles import MIN_SECRET, encode
 
+_SECOND = timedelta(seconds=1)
+"""Providers count in whole seconds, rounded down."""
+
 _SKEW = timedelta(minutes=1)
 """How far the provider's clock may be from ours."""
 
@@ -22,7 +25,7 @@ def check_life(
     if expires_at > asked_at + ttl + _SKEW:
         message = f"{name}: the credential lives longer than was asked"
         raise TokenLifeError(message)
-    if expires_at >= asked_at + ttl * 0.9:
+    if expires_at >= asked_at + ttl * 0.9 - _SECOND:
         return None
     life = (expires_at - asked_at).total_seconds()
     return f"asked for {ttl.total_seconds():.0f} s, the server gives {life:.0f} s"

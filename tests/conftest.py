@@ -5,7 +5,8 @@ make in them names of your own, or a namespace (`openbao_namespace`).
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
+from tests.aws import npm
+from tests.aws.world import AwsWorld
 from tests.postgres import PostgreSQL
 
 # Machines are slow at times; whether code is right does not depend on it.
@@ -65,3 +68,31 @@ def postgres(openbao: OpenBao) -> Iterator[PostgreSQL]:
     with PostgreSQL() as server:
         server.mount(openbao.client())
         yield server
+
+
+@pytest.fixture(scope="session")
+def aws_world(issuer: Issuer) -> Iterator[AwsWorld]:
+    """The AWS of this test process; take `aws`, which is the same one, empty."""
+    with AwsWorld(issuer, npm.install(npm.IAM_SIMULATE)) as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws(aws_world: AwsWorld) -> AwsWorld:
+    """An AWS account of the test's own, that trusts `issuer` and decides as AWS does.
+
+    `aws.role("deploy")` makes a role for the sandbox's jobs, `aws.environ` is what a job needs to
+    reach it, `aws.calls()` what it has seen. Skips where npm is missing.
+    """
+    aws_world.reset()
+    return aws_world
+
+
+@pytest.fixture
+def aws_js(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Make a command of a JavaScript module that may import the AWS SDK's clients for S3 and STS.
+
+    `subprocess.run(aws_js("import ..."), env=...)`. Skips where npm is missing.
+    """
+    npm.install(npm.AWS_SDK)
+    return lambda source: npm.module(source, npm.AWS_SDK, tmp_path)
