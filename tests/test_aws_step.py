@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -183,3 +185,30 @@ def test_other_process_with_the_bearer_is_refused(job: Job, tmp_path: Path) -> N
     assert refused[0]["reason"] == "endpoint-peer"
     assert refused[0]["peer"].startswith("pid ")
     assert "accessed" not in job.events()
+
+
+# ── what can be found of it ──────────────────────────────────────────────────────────────────
+
+STRACE = shutil.which("strace")
+CALLS = "execve,execveat,write,writev,pwrite64,openat,connect,sendto,sendmsg"
+
+
+@pytest.mark.skipif(STRACE is None, reason="strace is not installed")
+def test_no_secret_in_any_exec_or_file(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
+    """Every program start and every write of a whole step, watched: the keys go over loopback."""
+    trace = tmp_path / "trace"
+    watched = [str(STRACE), "-f", "-qq", "-z", "-v", "-s", "1000000", "-y", "-e", f"trace={CALLS}"]
+    step = [*exec_with("deploy-soon", "read-web"), *boto3_step(calls=10, pause=0.5)]
+    succeeded(job.run([*watched, "-e", "signal=none", "-o", str(trace), *step]))
+    secrets = [*aws.issued(), job.environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]]
+    assert len(secrets) >= 2 * 3 + 1  # the first key of two grants, and one that was renewed
+    seen = trace.read_text().splitlines()
+    assert any(secret in line for line in seen for secret in secrets)  # or the watching is blind
+    for line in seen:
+        if any(secret in line for secret in secrets):
+            call = re.search(r"(\w+)\((\d+<[^>]*>)?", line)
+            assert call
+            is_mask = "::add-mask::" in line
+            is_loopback = "<TCP:" in line or "<socket:" in line
+            is_start = call[1] == "execve" and f'"{COMMAND[0]}", "-I", "-m", "ci_identity"' in line
+            assert is_mask or is_loopback or is_start, line[:120]

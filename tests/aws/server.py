@@ -16,6 +16,7 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
+from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
@@ -83,6 +84,11 @@ class Application:
     def calls(self, _: object) -> list[dict[str, Any]]:
         """Return what was served since the last reset."""
         return self._account.calls
+
+    def issued(self, _: object) -> list[str]:
+        """Return every secret of the sessions issued since the last reset."""
+        sessions = sts_backends[ACCOUNT]["aws"].assumed_roles
+        return [text for s in sessions for text in (s.secret_access_key, s.session_token)]
 
     def advance(self, seconds: float) -> None:
         """Put the account's clock ahead."""

@@ -236,6 +236,10 @@ class AwsWorld:
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
 
+    def issued(self) -> list[str]:
+        """Return every secret of the sessions issued since the last reset, to look for leaks."""
+        return list(self._control("issued"))
+
     def advance(self, seconds: float) -> None:
         """Let AWS's clock go ahead of ours, until the next reset: sessions and tokens expire."""
         self._control("advance", seconds)
