@@ -105,8 +105,8 @@ class UnsupportedTargetError(ConfigurationError):
     """The grant is valid, but this version has no exchanger for its target."""
 
     code = "target-unsupported"
-    cause = "this version of ci-identity exchanges tokens at Vault and OpenBao only"
-    hint = "use a vault grant, or a version that lists the target in its changelog"
+    cause = "this version of ci-identity exchanges tokens at Vault, OpenBao and AWS only"
+    hint = "use a vault or aws grant, or a version that lists the target in its changelog"
 
 
 class MissingDependencyError(ConfigurationError):
@@ -513,7 +513,7 @@ class TlsError(ProviderUnavailableError):
 
     code = "provider-tls"
     cause = "the server's certificate is not signed by a CA that this machine trusts"
-    hint = "name the CA's file in VAULT_CACERT or REQUESTS_CA_BUNDLE; verification is never off"
+    hint = "name the CA's file in VAULT_CACERT, AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE"
 
 
 # ── 7 delivery ───────────────────────────────────────────────────────────────────────────────
@@ -571,7 +571,7 @@ class StateError(DeliveryError):
 class NotRenewedError(DeliveryError):
     """A credential has ended that should have been renewed by then."""
 
-    code = "not-renewed"
+    code = "delivery-not-renewed"
     cause = "renewing failed, or the step takes longer than the grant's `max`"
     hint = "the log says why it was not renewed"
 

@@ -1,14 +1,18 @@
 """What the ledger is told about one lease, from the intent to its end, by whichever thread."""
 
+import logging
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.refusal import Refused
+from ci_identity.errors import LedgerError
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.writer import Ledger
 from ci_identity.model import Handle, Outcome
+
+_log = logging.getLogger("ci_identity")
 
 MAX_REFUSALS = 100
 """Kinds of refusal that are told apart: whoever is refused chooses how often, and as whom."""
@@ -24,6 +28,7 @@ class Recorder:
     Attributes:
         head: the hash of the last one written.
         handles: what has been issued so far, by the provider's names.
+        unrecorded: why something that happened at the endpoint is not on record.
     """
 
     def __init__(self, ledger: Ledger, about: Entry) -> None:
@@ -33,6 +38,7 @@ class Recorder:
         self._refusals: dict[tuple[str, str], int] = {}
         self.head = ""
         self.handles: list[Handle] = []
+        self.unrecorded: LedgerError | None = None
 
     @property
     def place(self) -> int:
@@ -66,20 +72,27 @@ class Recorder:
         """Record that the step can have it from now on."""
         self._write(replace(self._about, event=Event.DELIVERED, expires_at=expires_at))
 
-    def accessed(self, peer: Peer) -> None:
+    def on_access(self, peer: Peer) -> None:
         """Record that a process was served."""
-        self._write(replace(self._about, event=Event.ACCESSED, peer=str(peer)))
+        try:
+            self._write(replace(self._about, event=Event.ACCESSED, peer=str(peer)))
+        except LedgerError as error:
+            self.unrecorded = error
 
-    def refused(self, refusal: Refused) -> bool:
-        """Record a refusal when it is the first of its kind, else count it; True if recorded."""
+    def on_refusal(self, refusal: Refused) -> None:
+        """Say and record a refusal when it is the first of its kind, else count it."""
         kind = (str(refusal.peer), refusal.reason)
         is_known = kind in self._refusals
         if not is_known and len(self._refusals) >= MAX_REFUSALS:
-            return False
+            return
         self._refusals[kind] = refusal.times
-        if not is_known:
+        if is_known:
+            return
+        _log.warning("%s: refused %s: %s", self._about.grant, kind[0], refusal.reason.sentence)
+        try:
             self._refusal(kind, "")
-        return not is_known
+        except LedgerError as error:
+            self.unrecorded = error
 
     def not_renewed(self, reason: str) -> None:
         """Record that renewing failed; what there is goes on to its end."""

@@ -19,7 +19,7 @@ from ci_identity.errors import (
 )
 from ci_identity.model import Delivered, DeliveryMode, VaultTarget
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
-from ci_identity.session import Session, load_grants
+from ci_identity.session import Session, delivery_mode, load_grants
 from ci_identity.settings import Settings
 from ci_identity.supervision import Finished, Patience, Signals, Supervision, not_started
 
@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913  # all but the first are keyword-only
     ttl: timedelta | None = None,
     grants_file: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    delivery: DeliveryMode | str = DeliveryMode.ENDPOINT,
+    delivery: str = "endpoint",
 ) -> int:
     """Run `command` with one or more grants, as `ci-identity exec` does, and return its exit code.
 
@@ -122,7 +122,7 @@ def run(  # noqa: PLR0913  # all but the first are keyword-only
         ttl=ttl,
         grants_file=grants_file,
         environ=os.environ if environ is None else environ,
-        delivery=DeliveryMode(delivery),
+        delivery=delivery_mode(delivery),
     ).code
 
 

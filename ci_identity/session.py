@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Self, cast
 from ci_identity.delivery.aws import KEYS, AwsOffer, key_variables
 from ci_identity.delivery.environ import Environment
 from ci_identity.delivery.handover import Handover
-from ci_identity.delivery.peer import Peer, Tree
-from ci_identity.delivery.refusal import Refused
+from ci_identity.delivery.peer import Tree
 from ci_identity.errors import (
     CiIdentityError,
     ConfigurationError,
@@ -77,7 +76,7 @@ def session(
     ttl: timedelta | None = None,
     grants_file: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    delivery: DeliveryMode | str = DeliveryMode.ENDPOINT,
+    delivery: str = "endpoint",
 ) -> "Session":
     """Return a session for one grant; enter it to open it, leave it to revoke.
 
@@ -95,7 +94,20 @@ def session(
     variables = os.environ if environ is None else environ
     if isinstance(grant, str):
         grant = load_grants(grants_file, variables).grant(grant)
-    return Session(grant, variables, step=step, ttl=ttl, delivery=DeliveryMode(delivery))
+    return Session(grant, variables, step=step, ttl=ttl, delivery=delivery_mode(delivery))
+
+
+def delivery_mode(text: str) -> DeliveryMode:
+    """Return the way of delivery that `text` names.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    try:
+        return DeliveryMode(text)
+    except ValueError:
+        message = f"there is no delivery {text!r}"
+        raise ConfigurationError(message, hint=f"choose one of {', '.join(DeliveryMode)}") from None
 
 
 def load_grants(grants_file: Path | None, environ: Mapping[str, str]) -> GrantsFile:
@@ -198,11 +210,11 @@ class Session:
         self.identity = self._identify(token)
         decision = decide(self.grant, self.identity, step=self._step)
         if not decision.is_allowed:
-            self.recorder.denied(DeniedError.code)
+            self._records.denied(DeniedError.code)
             raise refusal(decision)
         private_directory(self._settings.state_dir)
         asked_at = datetime.now(UTC)
-        self.recorder.requested(asked_at + self._ttl)
+        self._records.requested(asked_at + self._ttl)
         try:
             self._pause(0.0)
             request = self._request(token, self._ttl)
@@ -213,7 +225,7 @@ class Session:
             self._handover.open()
             self._offer()
             mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
-            self.recorder.delivered(credential.expires_at)
+            self._records.delivered(credential.expires_at)
             self._start_renewing(credential)
             self._announce(self.identity)
             self._pause(0.0)
@@ -240,8 +252,8 @@ class Session:
             LedgerError: it has ended, but that is not on record.
         """
         self.close().check()
-        if self._unrecorded:
-            raise self._unrecorded
+        if error := self._unrecorded or self._records.unrecorded:
+            raise error
 
     # ── what the step gets ───────────────────────────────────────────────────────────────────
 
@@ -268,7 +280,7 @@ class Session:
     @property
     def head_place(self) -> int:
         """Where in the ledger the entry is whose hash is `head`."""
-        return self.recorder.place
+        return self._records.place
 
     @property
     def promises(self) -> tuple[str, ...]:
@@ -372,22 +384,6 @@ class Session:
             raise NotRenewedError(message)
         return served
 
-    def on_access(self, peer: Peer) -> None:
-        """Record that a process was served; called by the endpoint."""
-        try:
-            self.recorder.accessed(peer)
-        except LedgerError as error:
-            self._unrecorded = error
-
-    def on_refusal(self, refusal: Refused) -> None:
-        """Record that a request was refused, and say it; called by the endpoint."""
-        try:
-            if self.recorder.refused(refusal):
-                said = refusal.reason.sentence
-                _log.warning("%s: refused %s: %s", self.grant.name, refusal.peer, said)
-        except LedgerError as error:
-            self._unrecorded = error
-
     # ── the parts ────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -404,7 +400,7 @@ class Session:
         return self.identity
 
     @property
-    def recorder(self) -> Recorder:
+    def _records(self) -> Recorder:
         """Who writes to the ledger about this lease; after the job's identity is known."""
         if self._recorder is None:
             message = f"{self.grant.name}: the session has not been opened"
@@ -459,7 +455,7 @@ class Session:
         )
 
     def _record_issued(self, handle: Handle) -> None:
-        self.recorder.issued(handle)
+        self._records.issued(handle)
         self._pause(0.0)
 
     def _check_life(self, credential: Credential, asked_at: datetime) -> None:
@@ -492,7 +488,7 @@ class Session:
         reason = error.code if isinstance(error, CiIdentityError) else reason
         is_pressing = isinstance(error, InterruptedRunError)
         budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
-        if self.recorder.handles:
+        if self._records.handles:
             self.revocation = self._end(budget, reason=reason)
             return
         # Held, but without a handle: the provider's answer was cut short, or was not one.
@@ -502,7 +498,7 @@ class Session:
         self._credential = None
         self._close_handover()
         with suppress(LedgerError):  # the error that is on its way matters more
-            self.recorder.failed(reason)
+            self._records.failed(reason)
 
     def _end(self, budget: float, *, reason: str | None) -> Revocation:
         lease = self.lease
@@ -513,7 +509,7 @@ class Session:
         say(revocation.sentence(), extra={"outcome": revocation.outcome})
         try:
             why = revocation.reason or reason
-            self.recorder.ended(revocation.outcome, lease.expires_at, why)
+            self._records.ended(revocation.outcome, lease.expires_at, why)
         except LedgerError as error:  # it has ended all the same; what is missing is the record
             self._unrecorded = error
             _log.error("%s: its end could not be recorded: %s", self.grant.name, error)
@@ -537,7 +533,7 @@ class Session:
                     is_default=mode is DeliveryMode.ENDPOINT,
                     keys=self.aws_keys,
                 ),
-                watch=self,
+                watch=self._records,
             )
 
     def _start_renewing(self, credential: Credential) -> None:
@@ -556,11 +552,11 @@ class Session:
         token = self._mint_again()
         asked_at = datetime.now(UTC)
         ttl = min(self._ttl, max(self._renewed_until - asked_at, timedelta(seconds=1)))
-        self.recorder.requested(asked_at + ttl)
+        self._records.requested(asked_at + ttl)
         request = replace(
             self._request(token, ttl),
             hold=lambda _: None,
-            record=partial(self.recorder.issued, event=Event.REFRESHED),
+            record=partial(self._records.issued, event=Event.REFRESHED),
             pause=pause,
         )
         credential = self._exchanger.exchange(request)
@@ -580,7 +576,7 @@ class Session:
         again = "" if error.retry_after is None else "; it is tried again"
         _log.warning("%s: not renewed, ends at %s: %s%s", self.grant.name, ends, error, again)
         with suppress(LedgerError):
-            self.recorder.not_renewed(error.code)
+            self._records.not_renewed(error.code)
 
     def _stop_renewing(self) -> None:
         if self._renewal:

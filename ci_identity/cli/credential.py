@@ -18,8 +18,9 @@ from ci_identity.model import AwsKeys, DeliveryMode
 from ci_identity.secret import Secret
 
 _EXAMPLE = """\
-  [profile deploy-web]            # in ~/.aws/config
-  credential_process = ci-identity credential --grant deploy-web --format aws-credential-process
+  ci-identity credential --grant deploy-web --format aws-credential-process
+
+which is the line for `credential_process =` of a profile in an AWS config file.
 
 Under `ci-identity exec` such a profile is there already for each AWS grant of the
 step: AWS_PROFILE=deploy-web chooses it, and this command asks the step's endpoint.

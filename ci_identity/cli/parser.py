@@ -75,6 +75,10 @@ class Parser(argparse.ArgumentParser):
             ".github/ci-identity.yml)",
         )
 
+    def add_trust_policy(self, help: str) -> None:  # noqa: A002  # as argparse
+        """Add `--trust-policy`."""
+        self.add_argument("--trust-policy", metavar="FILE", type=Path, help=help)
+
     def add_json(self) -> None:
         """Add `--json`."""
         self.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -20,6 +20,8 @@ from ci_identity.errors import CiIdentityError
 from ci_identity.ledger.verify import verify
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.sandbox.world import World
+from ci_identity.trust.document import parse
+from tests.exchangers.aws.stage import Fault, Sts, refusal, says
 
 GRANTS = """\
 version: 1
@@ -28,6 +30,8 @@ grants:
     for: {{issuer: {issuer}, repository_id: 42}}
     {target}
 """
+ROLE = "arn:aws:iam::123456789012:role/deploy-web"
+GCP_PROVIDER = "projects/1/locations/global/workloadIdentityPools/ci/providers/github"
 POLICIES = {
     "docs-ci": """
 path "auth/token/create" { capabilities = ["update"] }
@@ -189,6 +193,14 @@ def ask(stage: Stage, kind: type[Answer]) -> None:
             thread.join()
 
 
+def ask_aws(stage: Stage, *faults: Fault, **changes: str) -> None:
+    """Open a session at an STS that first answers with `faults`, then with `changes`."""
+    with Sts() as sts:
+        sts.faults, sts.changes = list(faults), changes
+        stage.grants(f"aws: {{role: '{ROLE}', endpoint: '{sts.address}'}}")
+        stage.open()
+
+
 # ── configuration ────────────────────────────────────────────────────────────────────────────
 
 
@@ -239,7 +251,27 @@ def grant_unknown(stage: Stage) -> None:
 
 @causes("target-unsupported")
 def target_unsupported(stage: Stage) -> None:
-    stage.grants("aws: {role: 'arn:aws:iam::123456789012:role/deploy-web'}")
+    account = "push@acme.iam.gserviceaccount.com"
+    stage.grants(f"gcp: {{provider: {GCP_PROVIDER}, service_account: {account}}}")
+    stage.open()
+
+
+@causes("trust-policy")
+def trust_policy(_: Stage) -> None:
+    parse('{"Version": "2012-10-17"}')
+
+
+@causes("aws-region")
+def aws_region(stage: Stage) -> None:
+    stage.grants(f"aws: {{role: '{ROLE}'}}")
+    stage.open()
+
+
+@causes("aws-policy")
+def aws_policy(stage: Stage) -> None:
+    places = ", ".join(f"'arn:aws:s3:::shop-web/releases/{part}/*'" for part in range(100, 160))
+    policy = f"[{{allow: ['s3:PutObject'], on: [{places}]}}]"
+    stage.grants(f"aws: {{role: '{ROLE}', region: eu-west-1, policy: {policy}}}")
     stage.open()
 
 
@@ -390,6 +422,53 @@ def exchange_life(stage: Stage) -> None:
 def exchange_refused(stage: Stage) -> None:
     stage.grants(address=stage.world.issuer.address)  # it answers, but is no Vault
     stage.open()
+
+
+@causes("aws-denied")
+def aws_denied(stage: Stage) -> None:
+    ask_aws(stage, says(403, refusal("AccessDenied")))
+
+
+@causes("aws-provider")
+def aws_provider(stage: Stage) -> None:
+    text = "No OpenIDConnect provider found in your account for"
+    ask_aws(stage, says(400, refusal("InvalidIdentityToken", text)))
+
+
+@causes("aws-audience")
+def aws_audience(stage: Stage) -> None:
+    ask_aws(stage, says(400, refusal("InvalidIdentityToken", "Incorrect token audience")))
+
+
+@causes("aws-token")
+def aws_token(stage: Stage) -> None:
+    ask_aws(stage, says(400, refusal("InvalidIdentityToken", "not a valid JWT")))
+
+
+@causes("aws-token-time")
+def aws_token_time(stage: Stage) -> None:
+    expired = says(400, refusal("ExpiredTokenException"))
+    ask_aws(stage, expired, expired)
+
+
+@causes("aws-policy-refused")
+def aws_policy_refused(stage: Stage) -> None:
+    ask_aws(stage, says(400, refusal("MalformedPolicyDocument")))
+
+
+@causes("aws-duration")
+def aws_duration(stage: Stage) -> None:
+    ask_aws(stage, says(400, refusal("ValidationError", "exceeds the MaxSessionDuration")))
+
+
+@causes("aws-region-disabled")
+def aws_region_disabled(stage: Stage) -> None:
+    ask_aws(stage, says(403, refusal("RegionDisabledException")))
+
+
+@causes("aws-role")
+def aws_role(stage: Stage) -> None:
+    ask_aws(stage, Arn="arn:aws:sts::210987654321:assumed-role/deploy-web/ci")
 
 
 # ── provider ─────────────────────────────────────────────────────────────────────────────────

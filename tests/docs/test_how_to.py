@@ -1,4 +1,4 @@
-"""docs/how-to/github.md and gitlab.md: the jobs they show run their step as they say."""
+"""docs/how-to/github.md: the job it shows runs its step as it says. GitLab's: tests/gitlab."""
 
 import os
 import shlex
@@ -53,12 +53,3 @@ def test_the_step_of_the_github_page_runs(world: World, tools: str, tmp_path: Pa
     script.write_text(step["run"])
     command = [word.replace("{0}", str(script)) for word in shlex.split(step["shell"])]
     run(command, world.environ() | {"PATH": tools, "GITHUB_ACTION": step["id"]}, world)
-
-
-def test_the_script_of_the_gitlab_page_runs(world: World, tools: str) -> None:
-    """The job's line has the secret and hides it; the token has the name that is declared."""
-    migrate = job("how-to/gitlab.md")["migrate"]
-    environ = world.environ("gitlab")
-    assert list(migrate["id_tokens"]) == [name for name in environ if name == "CI_IDENTITY_TOKEN"]
-    (line,) = migrate["script"]
-    run(["bash", "-eo", "pipefail", "-c", line], environ | {"PATH": tools}, world)

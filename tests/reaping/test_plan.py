@@ -1,0 +1,284 @@
+"""What is still alive is told from the ledger alone, and nothing in it is believed unread."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_identity.ledger.entry import Event
+from ci_identity.reaping.denial import document, name, until
+from ci_identity.reaping.plan import (
+    CLOCKS,
+    LONGEST,
+    LiveSession,
+    Role,
+    Verdict,
+    live,
+    plan,
+    stories,
+)
+from tests.reaping.stories import LEASE, LIFE, NOW, ROLE, USER, leases, tell
+
+ISSUED = (Event.REQUESTED, Event.ISSUED, Event.DELIVERED)
+ENDED = (*ISSUED, Event.EXPIRES)
+CUTTER = Role(arn="arn:aws:iam::123456789012:role/reap", account="123456789012", name="reap")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.jsonl"
+
+
+# ── what is alive ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_step_that_is_over_leaves_its_session(ledger: Path) -> None:
+    """AWS ends nothing before its time, so after the end there is what has to be cut."""
+    (lease,) = leases(tell(ledger, *ENDED))
+    assert lease == LiveSession(
+        id=LEASE,
+        grant="deploy-web",
+        role=Role(arn=ROLE, account="123456789012", name="deploy-web"),
+        user=USER,
+        until=NOW + LIFE,
+        has_ended=True,
+        is_cut=False,
+        ledger=ledger,
+    )
+
+
+@pytest.mark.parametrize("event", [Event.EXPIRES, Event.REVOKED, Event.REAPED, Event.FAILED])
+def test_whatever_the_end_is_called_the_session_lives(ledger: Path, event: Event) -> None:
+    """A ledger that says `revoked` of an AWS session is wrong, or was made to say so."""
+    (lease,) = leases(tell(ledger, *ISSUED, event))
+    assert lease.has_ended
+
+
+@pytest.mark.parametrize("events", [ISSUED, ISSUED[:2], (*ISSUED, Event.REFRESHED)])
+def test_a_killed_job_may_have_renewed_once_more(ledger: Path, events: tuple[Event, ...]) -> None:
+    """Without an end on record, a last renewal may be missing there too: one more life."""
+    (lease,) = leases(tell(ledger, *events))
+    assert (lease.has_ended, lease.until) == (False, NOW + 2 * LIFE)
+
+
+def test_the_last_renewal_counts(ledger: Path) -> None:
+    """Of several times the latest is when the session is over."""
+    tell(ledger, *ISSUED)
+    tell(ledger, Event.REFRESHED, expires_at=NOW + 3 * LIFE)
+    (lease,) = leases(tell(ledger, Event.EXPIRES))
+    assert lease.until == NOW + 3 * LIFE
+
+
+def test_killed_between_intent_and_answer(ledger: Path) -> None:
+    """Whether AWS issued anything is not known: the lease counts as alive, by its id."""
+    (lease,) = leases(tell(ledger, Event.REQUESTED))
+    assert (lease.user, lease.has_ended) == (None, False)
+    assert '"StringLike":{"aws:userid":"*:*-0123456789abcdef"}' in document(lease)
+
+
+@pytest.mark.parametrize("reason", ["provider-unanswered", "provider-answer", "interrupted"])
+def test_a_lost_answer_may_have_issued_something(ledger: Path, reason: str) -> None:
+    """The request went out and failed for us; AWS may have carried it out."""
+    tell(ledger, Event.REQUESTED)
+    (lease,) = leases(tell(ledger, Event.FAILED, reason=reason))
+    assert (lease.user, lease.has_ended) == (None, True)
+
+
+@pytest.mark.parametrize("reason", ["aws-denied", "identity", "provider-unavailable", None])
+def test_a_refused_exchange_leaves_nothing(ledger: Path, reason: str | None) -> None:
+    """AWS said no: a denial for it would only fill the role."""
+    tell(ledger, Event.REQUESTED)
+    assert leases(tell(ledger, Event.FAILED, reason=reason)) == []
+
+
+def test_what_was_never_asked_for_leaves_nothing(ledger: Path) -> None:
+    """A denied job has no session."""
+    assert leases(tell(ledger, Event.DENIED)) == []
+
+
+def test_a_session_is_over_when_its_time_and_the_clocks_are(ledger: Path) -> None:
+    """A few minutes are given for clocks that differ."""
+    tell(ledger, *ENDED)
+    assert leases(ledger, NOW + LIFE + CLOCKS)
+    assert leases(ledger, NOW + LIFE + CLOCKS + timedelta(seconds=1)) == []
+
+
+def test_other_targets_are_not_planned(ledger: Path) -> None:
+    """A Vault lease is ended in another way."""
+    assert leases(tell(ledger, *ENDED, target="https://vault.example/v1/auth/jwt/role/a")) == []
+
+
+def test_a_cut_is_not_done_again_while_it_lasts(ledger: Path) -> None:
+    """A session that was renewed after its cut needs a cut that lasts longer."""
+    tell(ledger, *ENDED)
+    (lease,) = leases(tell(ledger, Event.CUT))
+    assert lease.is_cut
+    (lease,) = leases(tell(ledger, Event.REFRESHED, expires_at=NOW + 2 * LIFE))
+    assert (lease.is_cut, lease.until) == (False, NOW + 2 * LIFE)
+
+
+def test_a_cut_makes_no_lease_live_longer(ledger: Path) -> None:
+    """Its time is that of the cut, which is not counted as another renewal."""
+    tell(ledger, *ISSUED)
+    (lease,) = leases(tell(ledger, Event.CUT, expires_at=NOW + 2 * LIFE))
+    assert (lease.is_cut, lease.until) == (True, NOW + 2 * LIFE)
+
+
+# ── what a stranger may have written ─────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        f"session:AROAQ3EGXAMPLE7777777:*-{LEASE}",
+        f"session:AROAQ3EGXAMPLE7777777:?-{LEASE}",
+        f"session:*:a-{LEASE}",
+        f"session:AROA*:a-{LEASE}",
+        f"session:AROAQ3EGXAMPLE7777777:${{aws:userid}}-{LEASE}",
+        f"session:AROAQ3EGXAMPLE7777777:a-{LEASE}\n",
+        f"session:AROAQ3EGXAMPLE7777777:{'a' * 48}-{LEASE}",
+        f"session:AIDAQ3EGXAMPLE7777777:a-{LEASE}",
+        "session:AROAQ3EGXAMPLE7777777:a-fedcba9876543210",
+        f"accessor:AROAQ3EGXAMPLE7777777:a-{LEASE}",
+        f"session:AROAQ3EGXAMPLE7777777:a\u0660-{LEASE}",
+        "",
+    ],
+)
+def test_a_handle_that_is_none_is_not_used(ledger: Path, handle: str) -> None:
+    """No wildcard, no variable, no other lease's session: the id of the lease has to do."""
+    (lease,) = leases(tell(ledger, *ENDED, handle=handle))
+    assert lease.user is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "arn:aws:iam::123456789012:role/*",
+        "arn:aws:iam::123456789012:role/",
+        "arn:aws:iam::123456789012:role/a\nb",
+        "arn:aws:iam::12345678901:role/a",
+        "arn:aws:iam::123456789012:user/a",
+        "arn:aws:sts::123456789012:assumed-role/a/b",
+        f"arn:aws:iam::123456789012:role/{'a' * 65}",
+        "arn:aws:iam::\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661:role/a",
+    ],
+)
+def test_a_target_that_is_no_role_is_not_touched(ledger: Path, target: str) -> None:
+    """What goes to IAM is a role's name and nothing else."""
+    assert leases(tell(ledger, *ENDED, target=target)) == []
+
+
+@pytest.mark.parametrize("lease", ["0123456789ABCDEF", "*", "0123456789abcde", "", f"{LEASE}0"])
+def test_a_lease_id_that_is_none_is_not_used(ledger: Path, lease: str) -> None:
+    """It would stand in the name of a policy, and in a pattern."""
+    assert leases(tell(ledger, *ENDED, lease=lease)) == []
+
+
+def test_a_time_far_ahead_is_cut_to_the_longest_session(ledger: Path) -> None:
+    """Else one line could keep a policy on a role for ever."""
+    (lease,) = leases(tell(ledger, *ENDED, expires_at=datetime.max.replace(tzinfo=UTC)))
+    assert lease.until == NOW + LONGEST
+
+
+def test_an_entry_for_another_role_is_another_story(ledger: Path) -> None:
+    """A line slipped in says nothing about the lease of the lines before it."""
+    other = f"{ROLE}-2"
+    tell(ledger, *ENDED)
+    first, second = leases(tell(ledger, Event.EXPIRES, Event.CUT, target=other))
+    assert (first.role.arn, first.is_cut) == (ROLE, False)
+    assert (second.role.arn, second.is_cut) == (other, True)
+
+
+NAMES = ["lease", "target", "event", "expires_at", "at", "handle", "reason", "grant"]
+VALUES = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(),
+    st.lists(st.text(), max_size=2),
+    st.datetimes().map(str),
+    st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    st.sampled_from([*Event, LEASE, ROLE, "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23"]),
+)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(NAMES), VALUES).map(
+            lambda entry: {"lease": LEASE, "target": ROLE} | entry
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_a_ledger_says_nothing_breaks(entries: list[dict[str, Any]]) -> None:
+    """Any JSON gives leases within bounds, whose policies are named as ours are."""
+    for lease in live(stories(entries), Path("x"), NOW):
+        assert NOW - CLOCKS <= lease.until <= NOW + LONGEST
+        assert until(name(lease)) == lease.until.replace(microsecond=0)
+        assert len(name(lease)) <= 128
+
+
+# ── what to do about it ──────────────────────────────────────────────────────────────────────
+
+
+def verdicts(ledger: Path, **asked: Any) -> dict[str, Verdict]:
+    return {one.lease.id: one.verdict for one in plan(leases(ledger), CUTTER, **asked)}
+
+
+def test_only_what_is_over_is_cut_unless_asked_for(ledger: Path) -> None:
+    """A running job keeps its session; whoever knows that it does not run can say so."""
+    killed = "fedcba9876543210"
+    tell(ledger, *ENDED)
+    tell(ledger, *ISSUED, lease=killed)
+    assert verdicts(ledger) == {LEASE: Verdict.CUT, killed: Verdict.NO_END}
+    assert verdicts(ledger, is_all=True) == {LEASE: Verdict.CUT, killed: Verdict.CUT}
+    assert verdicts(ledger, named=[killed]) == {killed: Verdict.CUT}
+
+
+def test_what_is_cut_is_left(ledger: Path) -> None:
+    """Also when everything is asked for."""
+    tell(ledger, *ENDED, Event.CUT)
+    assert verdicts(ledger, is_all=True) == {LEASE: Verdict.CUT_BEFORE}
+
+
+@pytest.mark.parametrize(
+    ("target", "verdict"),
+    [
+        ("arn:aws:iam::210987654321:role/deploy-web", Verdict.OTHER_ACCOUNT),
+        ("arn:aws:iam::210987654321:role/reap", Verdict.OTHER_ACCOUNT),
+        ("arn:aws:iam::123456789012:role/reap", Verdict.OWN_ROLE),
+    ],
+)
+def test_what_the_cutter_cannot_cut(ledger: Path, target: str, verdict: Verdict) -> None:
+    """Roles of other accounts, and its own: it has no right to them, and must have none."""
+    assert verdicts(tell(ledger, *ENDED, target=target)) == {LEASE: verdict}
+
+
+# ── the policy ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_policy_denies_one_session_everything(ledger: Path) -> None:
+    """To the letter: what is on the role, and until when."""
+    (lease,) = leases(tell(ledger, *ENDED))
+    assert name(lease) == f"ci-identity-cut-20260901T121500Z-{LEASE}"
+    assert document(lease) == (
+        '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*",'
+        f'"Condition":{{"StringEquals":{{"aws:userid":"{USER}"}}}}}}]}}'
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base",
+        f"ci-identity-cut-20260901T121500Z-{LEASE}0",
+        f"ci-identity-cut-20261399T121500Z-{LEASE}",
+        f"x-ci-identity-cut-20260901T121500Z-{LEASE}",
+        "ci-identity-cut-policies",
+    ],
+)
+def test_a_policy_of_somebody_else_is_not_ours(name: str) -> None:
+    """Only what has our name, in full, is ever removed."""
+    assert until(name) is None
