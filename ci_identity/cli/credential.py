@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from ci_identity._address import is_loopback
+from ci_identity._address import check_address
 from ci_identity._http import Answer, HttpSession, Network
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
 from ci_identity.delivery.aws import PROCESS_FORMAT, process_answer
 from ci_identity.delivery.handover import ADDRESS, BEARER
 from ci_identity.errors import DeliveryError
-from ci_identity.model import AwsKeys, DeliveryMode
+from ci_identity.model import AwsKeys, AwsTarget
 from ci_identity.secret import Secret
 
 _EXAMPLE = """\
@@ -44,9 +44,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--reveal", action="store_true", help="print it on a terminal too")
     parser.add_grants()
     args = parser.parse_args(words)
-    if os.isatty(1) and not args.reveal:
-        message = "stdout is a terminal, which would show the credential"
-        raise UsageError(message, hint="pass --reveal if that is what you want")
+    if not args.reveal:
+        _check_stdout()
     terminal.say_aloud(quiet=True)
     if address := os.environ.get(ADDRESS):
         answer = process_answer(_ask(address, args.grant, Secret(os.environ.get(BEARER, ""))))
@@ -54,16 +53,28 @@ def main(words: Sequence[str]) -> int:
         # Not with the other imports: what asks the endpoint is run by SDKs, again and again.
         from ci_identity.session import session  # noqa: PLC0415
 
-        with session(
-            args.grant,
-            step=args.step,
-            ttl=args.ttl,
-            grants_file=args.grants,
-            delivery=DeliveryMode.ENV,
-        ) as opened:
+        opened = session(
+            args.grant, step=args.step, ttl=args.ttl, grants_file=args.grants, delivery="env"
+        )
+        if not isinstance(opened.grant.target, AwsTarget):
+            message = f"{args.grant} is no aws grant, and {PROCESS_FORMAT} is for those"
+            raise UsageError(message, hint="see: ci-identity credential --help")
+        with opened:
             answer = process_answer(opened.aws_keys())
     sys.stdout.write(answer + "\n")
     return 0
+
+
+def _check_stdout() -> None:
+    """Refuse to write where people read."""
+    from ci_identity.redaction.mask import is_step_log  # noqa: PLC0415  # not for the endpoint's sake
+
+    place = "a terminal" if os.isatty(1) else None
+    if place is None and is_step_log(1, os.environ):
+        place = "the log of the step"
+    if place:
+        message = f"stdout is {place}, which would show the credential"
+        raise UsageError(message, hint="pass --reveal if that is what you want")
 
 
 def _ask(address: str, grant: str, bearer: Secret) -> AwsKeys:
@@ -71,9 +82,10 @@ def _ask(address: str, grant: str, bearer: Secret) -> AwsKeys:
 
     Raises:
         DeliveryError: it hands out nothing, and why.
+        InsecureAddressError: it is not on this machine.
     """
-    parts = urlsplit(address)
-    if parts.scheme != "http" or not is_loopback(parts.hostname or ""):
+    parts = urlsplit(check_address(address, what=ADDRESS))
+    if parts.scheme != "http":  # which leaves loopback alone
         message = f"{ADDRESS} is not the address of a loopback endpoint"
         raise DeliveryError(message)
     headers = {"Authorization": bearer.reveal()}

@@ -8,7 +8,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ci_identity.redaction.needles import mask_lines
@@ -38,6 +38,12 @@ def mask_in_log(values: Iterable[str], environ: Mapping[str, str]) -> bool:
     start = "" if step == os.getpid() else "\n"
     _write(log, (start + "".join(f"::add-mask::{_escaped(line)}\n" for line in lines)).encode())
     return True
+
+
+def is_step_log(fd: int, environ: Mapping[str, str]) -> bool:
+    """True if `fd`, 1 or 2, is where GitHub's runner reads the log of the running step from."""
+    step = _step_process() if environ.get("GITHUB_ACTIONS") == "true" else None
+    return step is not None and _log_descriptor(step, (fd,)) is not None
 
 
 def _escaped(line: str) -> str:
@@ -71,10 +77,10 @@ def _parent(pid: int) -> int:
     return int(fields[1])
 
 
-def _log_descriptor(step: int) -> int | None:
+def _log_descriptor(step: int, candidates: Sequence[int] = (1, 2)) -> int | None:
     """Return our stdout or stderr if it is one of those that the runner gave to the step."""
     logs = {_log_identity(_PROC / str(step) / "fd" / str(fd), step) for fd in (1, 2)}
-    for fd in (1, 2):
+    for fd in candidates:
         found = _log_identity(_PROC / "self" / "fd" / str(fd), step)
         if found is not None and found in logs and not _is_read_by_a_step(found, step):
             return fd

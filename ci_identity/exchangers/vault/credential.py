@@ -61,10 +61,10 @@ class VaultCredential:
         login.deadline = in_namespace.deadline = deadline
         problems = [
             *(
-                _end(f"lease {lease}", partial(_revoke_lease, in_namespace, lease), deadline)
+                problem_of(f"lease {lease}", partial(revoke_lease, in_namespace, lease), deadline)
                 for lease in self.leases
             ),
-            _end("login token", partial(_revoke_token, login), deadline),
+            problem_of("login token", partial(_revoke_token, login), deadline),
         ]
         failed = [problem for problem in problems if problem]
         if not failed:
@@ -76,27 +76,40 @@ class VaultCredential:
         return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
 
 
-def _revoke_lease(client: VaultClient, lease: str) -> None:
-    # Without sync it is only queued.
-    _check_confirmed(client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True}))
+def revoke_lease(client: VaultClient, lease: str) -> None:
+    """Revoke a lease before this returns: without sync it would only be queued."""
+    check_confirmed(client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True}))
 
 
 def _revoke_token(client: VaultClient) -> None:
-    _check_confirmed(client.call(client.hvac.auth.token.revoke_self))
+    check_confirmed(client.call(client.hvac.auth.token.revoke_self))
 
 
-def _check_confirmed(answer: Answer) -> None:
+def check_confirmed(answer: Answer) -> None:
     """Raise if it was not Vault that answered: it says nothing, or warns in its own words."""
     answer.text("request_id")
 
 
-def _end(what: str, revoke: Callable[[], object], deadline: float) -> str | None:
-    """End `what` by `revoke` before `deadline`; return why it could not be ended, or `None`."""
+def problem_of(
+    what: str,
+    revoke: Callable[[], object],
+    deadline: float,
+    *,
+    refused: str = "the server could not revoke it, or would not",
+) -> str | None:
+    """End `what` by `revoke` before `deadline`; return why it could not be ended, or `None`.
+
+    Args:
+        what: what is ended, to begin the problem with.
+        revoke: ends it.
+        deadline: as `time.monotonic()` has it.
+        refused: what to say when the server says no.
+    """
     budget = max(deadline - time.monotonic(), 0.0)
     try:
         retry(revoke, budget=budget, pause=time.sleep)
     except Refused:
-        return f"{what}: the server could not revoke it, or would not"
+        return f"{what}: {refused}"
     except ProviderUnavailableError as error:
         return f"{what}: {error}"
     except CiIdentityError as error:

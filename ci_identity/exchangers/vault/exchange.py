@@ -41,6 +41,9 @@ from ci_identity.exchangers.vault.secrets import read_secrets
 from ci_identity.model import Handle, VaultTarget
 from ci_identity.secret import Secret
 
+NO_ACCESSOR = "none"
+"""In the handle of a batch token, which has no accessor."""
+
 CA_VARIABLES = ("VAULT_CACERT", "BAO_CACERT")
 _STATIC_ENGINES = frozenset({"kv", "generic", "cubbyhole"})
 _LONGEST = 10 * 365 * 86_400
@@ -283,7 +286,7 @@ def _life(answer: Answer) -> timedelta:
 def _token_handle(answer: Answer, token: Secret, expires_at: datetime) -> Handle:
     return Handle(
         kind="accessor",
-        value=answer.text("auth", "accessor") or "none",
+        value=answer.text("auth", "accessor") or NO_ACCESSOR,
         expires_at=expires_at,
         fingerprint=token.fingerprint(),
     )

@@ -13,6 +13,7 @@ from ci_identity.model import VaultTarget
 CREATE = "auth/token/create"
 REVOKE_SELF = "auth/token/revoke-self"
 REVOKE_LEASE = "sys/leases/revoke"
+REVOKE_ACCESSOR = "auth/token/revoke-accessor"
 
 Capabilities = Mapping[str, Sequence[str]]
 """Path to capabilities, as `sys/capabilities-self` answers."""

