@@ -220,7 +220,7 @@ class Session:
             request = self._request(token, self._ttl)
             credential = self._exchanger.exchange(request)
             self._hold(credential)
-            self._check_life(credential, asked_at)
+            self._check_life(credential, asked_at, self._ttl)
             check_values(credential.variables)
             self._handover.open()
             self._offer()
@@ -238,10 +238,11 @@ class Session:
 
         May be called twice, and from another thread; what the first call found is kept.
         """
+        self._stop_renewing(timeout=0.0)
         with self._closing:  # a second end would be refused, and called a failure
             if self.revocation is None:
                 self.revocation = self._end(budget, reason=None)
-        self._stop_renewing()
+        self._stop_renewing(timeout=1.0)
         return self.revocation
 
     def check(self) -> None:
@@ -458,9 +459,9 @@ class Session:
         self._records.issued(handle)
         self._pause(0.0)
 
-    def _check_life(self, credential: Credential, asked_at: datetime) -> None:
+    def _check_life(self, credential: Credential, asked_at: datetime, ttl: timedelta) -> None:
         name, expires_at = self.grant.name, credential.expires_at
-        if remark := check_life(name, expires_at, asked_at=asked_at, ttl=self._ttl):
+        if remark := check_life(name, expires_at, asked_at=asked_at, ttl=ttl):
             _log.warning("%s: %s", name, remark)
         self._lease = Lease(
             id=self._lease_id, grant=name, target=self._exchanger.target, expires_at=expires_at
@@ -564,9 +565,9 @@ class Session:
             self._redact(secret)
         with self._closing:
             if self.revocation is None:
+                self._check_life(credential, asked_at, ttl)
                 self._superseded += self._credential.secrets if self._credential else ()
                 self._hold(credential)
-                self._check_life(credential, asked_at)
                 return credential.expires_at
         credential.revoke(budget=BUDGET)
         return credential.expires_at
@@ -578,6 +579,6 @@ class Session:
         with suppress(LedgerError):
             self._records.not_renewed(error.code)
 
-    def _stop_renewing(self) -> None:
+    def _stop_renewing(self, timeout: float) -> None:
         if self._renewal:
-            self._renewal.stop(timeout=1.0)
+            self._renewal.stop(timeout)

@@ -98,20 +98,19 @@ def receive(connection):
 
 
 def receive(connection: socket.socket) -> Answer:
-    """Return the next answer of this connection."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        more = connection.recv(65536)
-        if not more:
-            message = f"the connection was closed after {len(data)} bytes"
+    """Return the next answer of this connection, and take nothing of what follows it."""
+    raw_head = bytearray()
+    while not raw_head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte:
+            message = f"the connection was closed after {len(raw_head)} bytes"
             raise EOFError(message)
-        data += more
-    raw_head, _, start = data.partition(b"\r\n\r\n")
+        raw_head += byte
     head = raw_head.decode("latin-1")
     length = int(head.lower().partition("content-length:")[2].split()[0])
-    body = bytearray(start)
+    body = bytearray()
     while len(body) < length:
-        body += connection.recv(65536)
+        body += connection.recv(min(65536, length - len(body)))
     return Answer(status=int(head.split()[1]), head=head, body=bytes(body))
 
 

@@ -193,11 +193,25 @@ def test_stranger_is_told_at_once(foreign: Stage) -> None:
     assert foreign.reasons() == ["endpoint-peer"]
 
 
-def test_stranger_is_told_no_more_than_that(foreign: Stage) -> None:
+def test_stranger_is_told_no_more_than_that() -> None:
     """What else is wrong with a stranger's request is not said."""
-    assert foreign.ask(b"garbled\r\n\r\n").status == 403
-    foreign.endpoint.close()
-    assert not foreign.refusals[0][1].detail
+    arrived, go_on = threading.Event(), threading.Event()
+
+    class Nobody:
+        def owners(self, inodes: AbstractSet[int]) -> Mapping[int, Peer]:
+            del inodes
+            arrived.set()
+            go_on.wait()
+            return {}
+
+    with served(Nobody()) as stage, stage.connect():
+        arrived.wait()
+        with stage.connect() as connection:
+            connection.sendall(b"garbled\r\n\r\n")  # is there when it is accepted
+            go_on.set()
+            assert receive(connection).status == 403
+        assert set(stage.reasons()) == {"endpoint-peer"}
+        assert not any(refused.detail for _, refused in stage.refusals)
 
 
 def test_stranger_that_sends_much_can_read_why(

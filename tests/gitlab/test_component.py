@@ -135,10 +135,27 @@ def test_it_is_installed_where_the_image_has_it_not(
     wheel(tmp_path)
     bare = without_command(project, tmp_path)
     pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    ran = bare.run("migrate", **pip, PYTHONPATH="/nowhere")
+    ran = bare.run("migrate", **pip)
     assert ran.code == 0, ran.output
     assert "nothing to revoke: " in ran.output
     assert list(project.builds.iterdir()) == []
+    watch.assert_revoked()
+
+
+def test_python_variables_do_not_steer_what_is_installed(
+    project: Project, openbao: OpenBao, tmp_path: Path
+) -> None:
+    """Code that PYTHONPATH would have Python load at its start is not loaded by ours."""
+    watch = Watch(openbao)
+    wheel(tmp_path)
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(66)")
+    bare = without_command(project, tmp_path)
+    before = bare.expanded()["migrate"]["before_script"]
+    lines = [f"export PYTHONPATH={tmp_path}", "ci-identity exec --grant migrate-db -- make migrate"]
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    script = bare.shell([*before, *lines], **pip)
+    output, _ = script.communicate()
+    assert script.returncode == 0, output
     watch.assert_revoked()
 
 
