@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from ci_identity.delivery.handover import Handover
-from ci_identity.delivery.peer import Tree
 from ci_identity.delivery.process import locate
 from ci_identity.errors import (
     ConfigurationError,
@@ -56,7 +55,7 @@ def run_sessions(
     except OSError as error:
         return not_started(command[0], error)
     with Signals() as signals, ExitStack() as stack:
-        handover = Handover(Settings.from_environ(environ).state_dir, Tree(os.getpid()))
+        handover = Handover(Settings.from_environ(environ).state_dir)
         opened = sessions(signals.pause, handover)
         _check_variables(opened)
         stack.callback(_say_head, opened)

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Self, cast
 from ci_identity.delivery.aws import KEYS, AwsOffer, key_variables
 from ci_identity.delivery.environ import Environment
 from ci_identity.delivery.handover import Handover
-from ci_identity.delivery.peer import Tree
 from ci_identity.errors import (
     CiIdentityError,
     ConfigurationError,
@@ -173,7 +172,7 @@ class Session:
         self._pause = pause
         self._settings = settings
         self._owns_handover = handover is None
-        self._handover = handover or Handover(settings.state_dir, Tree(os.getpid()))
+        self._handover = handover or Handover(settings.state_dir)
         self._lease_id = secrets.token_hex(8)
         self._lease: Lease | None = None
         self._credential: Credential | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
-from ci_identity.doctor.environment import OTHERS_WRITE, find_code_injection
+from ci_identity.doctor.injection import OTHERS_WRITE, find_code_injection
 from ci_identity.errors import AwsAccessDeniedError, InterruptedRunError
 from ci_identity.model import DeliveryMode
 from ci_identity.run import run_command

@@ -43,7 +43,11 @@ def main(words: Sequence[str]) -> int:
         message = "--all goes without the name of a lease"
         raise UsageError(message)
     path = args.ledger or Settings.from_environ(os.environ).ledger
-    left = _live(path)
+    if not path.exists() and args.ledger is None:
+        print(f"nothing to revoke: nothing was recorded in {path}")
+        return 0
+    verify(path)
+    left = live(read(path))
     chosen = _choose(left, args.lease, path) if args.lease or args.all else _of_this_job(left)
     terminal.say_aloud(quiet=False)
     _revoke(chosen, path, args.grants)
@@ -51,13 +55,6 @@ def main(words: Sequence[str]) -> int:
         others = f"; live ones of other jobs, left alone: {len(left)}" if left else ""
         print(f"nothing to revoke: {path} has no live lease of this job{others}")
     return 0
-
-
-def _live(path: Path) -> list[LiveLease]:
-    if not path.exists():
-        return []
-    verify(path)
-    return live(read(path))
 
 
 def _choose(left: list[LiveLease], names: Sequence[str], path: Path) -> list[LiveLease]:

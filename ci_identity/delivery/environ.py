@@ -1,7 +1,5 @@
 """What a step's process may see: nothing that mints, holds or leads to a credential not granted."""
 
-import base64
-import json
 import os
 import re
 import stat
@@ -9,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Never, cast
+from typing import Never
 
+from ci_identity._jws import decode
 from ci_identity.errors import DeliveryError
 from ci_identity.model import UnverifiedClaims
 
@@ -242,14 +241,10 @@ def find_id_tokens(text: str) -> Iterator[UnverifiedClaims]:
 def find_jwts(text: str) -> Iterator[UnverifiedClaims]:
     """Yield the claims of every JSON Web Token in `text`, of whatever kind."""
     for match in _JWT.finditer(text):
-        payload = match["payload"]
-        padding = "=" * (-len(payload) % 4)
         try:
-            claims: object = json.loads(base64.urlsafe_b64decode(payload + padding))
-        except (ValueError, RecursionError):
+            yield UnverifiedClaims(decode(match["payload"]))
+        except ValueError:
             continue
-        if isinstance(claims, dict):
-            yield UnverifiedClaims(cast("dict[str, object]", claims))
 
 
 def read_named_file(path: str) -> str:

@@ -1,5 +1,7 @@
 """Where one process tree is handed its credentials: a private folder and a loopback endpoint."""
 
+import logging
+import os
 import secrets
 import shutil
 import sys
@@ -11,11 +13,13 @@ from ci_identity.delivery import aws
 from ci_identity.delivery.endpoint import Endpoint, Route
 from ci_identity.delivery.environ import AWS_CONFIG, Environment, clean, private_files
 from ci_identity.delivery.message import Reply
-from ci_identity.delivery.peer import Peer, Peers
+from ci_identity.delivery.peer import Peer, Peers, Tree, is_available
 from ci_identity.delivery.refusal import Refused
 from ci_identity.errors import DeliveryError
 from ci_identity.model import Delivered
 from ci_identity.secret import Secret
+
+_log = logging.getLogger("ci_identity")
 
 ADDRESS, BEARER = "CI_IDENTITY_ENDPOINT", "CI_IDENTITY_ENDPOINT_TOKEN"
 """Where `ci-identity credential` finds the endpoint, and what it shows there."""
@@ -41,13 +45,16 @@ class Handover:
 
     Args:
         state_dir: our folder; the private one is made in it.
-        peers: which processes are served.
+        peers: which processes are served; by default this one and those below it, where the
+            system can tell who asks.
     """
 
-    def __init__(self, state_dir: Path, peers: Peers) -> None:
+    def __init__(self, state_dir: Path, peers: Peers | None = None) -> None:
         self.folder = state_dir.absolute() / secrets.token_hex(8)
         self._offers: dict[str, aws.AwsOffer] = {}
         self._told: dict[str, Watch] = {}
+        self._is_checked = is_available()
+        peers = (peers or Tree(os.getpid())) if self._is_checked else None
         self._endpoint = Endpoint(peers=peers, accessed=self._on_access, refused=self._on_refusal)
         self._is_open = False
 
@@ -75,6 +82,11 @@ class Handover:
         Raises:
             DeliveryError: the endpoint or the profile cannot be made.
         """
+        if not self._is_checked:
+            _log.warning(
+                "%s: this system cannot tell which process asks: whoever has the bearer is served",
+                offer.grant,
+            )
         self._offers[offer.grant] = offer
         self._told[offer.grant] = watch
         try:

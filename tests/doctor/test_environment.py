@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_identity.doctor.environment import find_code_injection
 from ci_identity.doctor.finding import Finding, Kind
+from ci_identity.doctor.injection import find_code_injection
 from tests.doctor.planting import Machine, assert_untold, id_token, jwt, secret
 
 
