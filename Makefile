@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports picture clean
+.PHONY: demo test check format lint types imports picture dist clean
 
 demo: .venv/sandbox
 	@$(BIN)/ci-identity demo
@@ -30,6 +30,10 @@ imports: .venv/dev
 
 picture: .venv/dev
 	$(BIN)/python docs/picture.py
+
+# What the GitHub actions run: committed, and made anew whenever the package changes.
+dist: .venv/dev
+	$(BIN)/python actions/build.py
 
 # The files .venv/sandbox and .venv/dev remember which extra is installed, for which pyproject.toml.
 .venv/sandbox .venv/dev: .venv/bin/python pyproject.toml

@@ -268,6 +268,11 @@ class Session:
         )
 
     @property
+    def recorder(self) -> Recorder:
+        """Who writes to the ledger about this lease; after opening."""
+        return self._records
+
+    @property
     def is_open(self) -> bool:
         """True from the first thing that was issued to the end."""
         return self._credential is not None and self.revocation is None
@@ -480,7 +485,8 @@ class Session:
         given = [f"{key} (public)" if v.is_public else key for key, v in self.variables.items()]
         if self._renewal:
             given.append(f"an AWS session at a loopback endpoint, and as AWS_PROFILE={name}")
-        _log.info("%s: gives one process tree %s", name, ", ".join(given) or "no variables")
+        whom = self._handover.whom(name)
+        _log.info("%s: gives %s %s", name, whom, ", ".join(given) or "no variables")
 
     def _abandon(self, error: BaseException) -> None:
         """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""
@@ -555,7 +561,7 @@ class Session:
         self._records.requested(asked_at + ttl)
         request = replace(
             self._request(token, ttl),
-            hold=lambda _: None,
+            hold=_let_go,
             record=partial(self._records.issued, event=Event.REFRESHED),
             pause=pause,
         )
@@ -581,3 +587,7 @@ class Session:
     def _stop_renewing(self, timeout: float) -> None:
         if self._renewal:
             self._renewal.stop(timeout)
+
+
+def _let_go(_: Credential) -> None:
+    """Hold nothing: what is there serves until the new one is whole."""

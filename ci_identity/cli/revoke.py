@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> int:
         message = "--all goes without the name of a lease"
         raise UsageError(message)
     path = args.ledger or Settings.from_environ(os.environ).ledger
-    if not path.exists() and args.ledger is None:
+    if not (path.exists() or args.ledger or args.lease):
         print(f"nothing to revoke: nothing was recorded in {path}")
         return 0
     verify(path)
@@ -62,7 +62,7 @@ def _choose(left: list[LiveLease], names: Sequence[str], path: Path) -> list[Liv
     if unknown := [name for name in names if name not in by_name]:
         message = f"{path} has no live lease {', '.join(unknown)}"
         raise UsageError(message, hint="see: ci-identity audit show --open")
-    return [by_name[name] for name in names] or left
+    return [by_name[name] for name in dict.fromkeys(names)] or left
 
 
 def _of_this_job(left: list[LiveLease]) -> list[LiveLease]:

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_identity.model import AwsKeys, Delivered
@@ -87,6 +88,24 @@ def variables(offers: Sequence[AwsOffer], url: str, bearer: Secret) -> Mapping[s
     return _delivered(given)
 
 
+def pointers(url: str, bearer_file: Path, config: Path) -> Mapping[str, str]:
+    """Return the variables of a whole job: where the default grant is served, and no secret.
+
+    They are the weakest of their kind: whatever a step sets by itself goes before them. The region
+    is in the config file, and not in a variable, for that reason.
+
+    Args:
+        url: the endpoint's address of the first grant.
+        bearer_file: the file with what the endpoint asks for.
+        config: the AWS config file with the grants' profiles.
+    """
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bearer_file),
+        "AWS_CONFIG_FILE": str(config),
+    }
+
+
 def key_variables(keys: AwsKeys, region: str | None) -> Mapping[str, Delivered]:
     """Return the variables of a child that is given the keys themselves."""
     values = (keys.access_key_id, keys.secret_access_key, keys.session_token)
@@ -114,7 +133,7 @@ def profiles(offers: Sequence[AwsOffer], command: Sequence[str]) -> str:
     """
     sections: list[str] = []
     ours = " ".join(f'"{word}"' for word in command)
-    if len(offers) > 1 and offers[0].region:
+    if offers[0].region:
         sections.append(f"[default]\nregion = {offers[0].region}\n")
     for offer in offers:
         lines = [f"[profile {offer.grant}]"]

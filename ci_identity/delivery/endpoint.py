@@ -53,6 +53,7 @@ class Route:
     Attributes:
         answer: returns the reply. What it raises becomes a 403; its text is seen by nobody.
         methods: the methods that it answers.
+        serves: whether a process that the endpoint serves at all is served this.
         bearer_header: the header whose whole value must be the bearer; `None` where the protocol
             has none, and `answer` has to check for itself.
         is_slow: `answer` waits for something, such as another server, and gets a thread for it.
@@ -62,6 +63,7 @@ class Route:
 
     answer: Callable[[Asked], Reply]
     methods: frozenset[str] = frozenset({"GET"})
+    serves: Callable[[Peer], bool] = lambda _: True
     bearer_header: str | None = "Authorization"
     is_slow: bool = False
     refusal: Callable[[Refused], Reply] = refusal
@@ -176,7 +178,7 @@ class Endpoint:
 
     def _objection(self, connection: Connection, route: Route | None, seen: Seen) -> Reason | None:
         """Return what speaks against it; `None` too while the request is incomplete."""
-        if not seen.is_served:
+        if not seen.is_served or (route and not route.serves(seen.peer)):
             return Reason.PEER
         if connection.problem:
             return Reason.REQUEST

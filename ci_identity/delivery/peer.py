@@ -27,17 +27,20 @@ class Peer:
         name: the program's name as the kernel has it (`comm`), made printable. The process
             chooses it: for people only.
         started: when it was started, in clock ticks since boot. `pid` and this are unique.
+        step: the CI's own id of the job's step that it is of, made printable; `None` if unknown.
     """
 
     pid: int | None = None
     uid: int | None = None
     name: str = ""
     started: int = 0
+    step: str | None = None
 
     def __str__(self) -> str:
         known = {"pid": self.pid, "uid": self.uid}
         words = [f"{what} {number}" for what, number in known.items() if number is not None]
-        return " ".join([*words, self.name]).strip() or "an unknown process"
+        who = " ".join([*words, self.name]).strip() or "an unknown process"
+        return who if self.step is None else f"{who} of the step {self.step}"
 
 
 class Peers(Protocol):

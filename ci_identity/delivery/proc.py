@@ -67,6 +67,15 @@ def open_files(pid: int) -> set[str]:
     return found
 
 
+def environ(pid: int) -> list[bytes]:
+    """Return the variables that the process was started with, `NAME=value` each.
+
+    Source: proc_pid_environ(5).
+    """
+    with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123  # as above
+        return (file.readall() or b"").split(b"\0")
+
+
 def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

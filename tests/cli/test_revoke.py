@@ -146,17 +146,20 @@ def test_what_failed_once_can_be_tried_again(job: Job) -> None:
     kill(job)
     code, said = revoke(job, CI_IDENTITY_GRANTS="/nowhere.yml")
     assert (code, job.events()[-1]) == (9, "failed")
-    assert "NOT revoked (there is no grants file" in said
+    assert "NOT revoked (/nowhere.yml, named by CI_IDENTITY_GRANTS, is not a file); " in said
     assert revoke(job, CI_IDENTITY_GRANTS="/nowhere.yml")[1].splitlines()[0] == said.splitlines()[0]
     assert revoke(job)[0] == 0
 
 
 def test_nothing_live_is_said_and_asks_nobody(job: Job, openbao: OpenBao) -> None:
     """Where nothing was left there is no login, no token is needed, and the code is 0."""
-    assert revoke(job)[1].startswith(f"nothing to revoke: {job.state / 'ledger.jsonl'} has no live")
+    ledger = job.state / "ledger.jsonl"
+    assert revoke(job) == (0, f"nothing to revoke: nothing was recorded in {ledger}\n")
+    assert revoke(job, "--ledger", str(ledger))[0] == 8  # a slip, perhaps: it was to be there
     job.run([*EXEC, "true"])
     watch = Watch(openbao)
-    assert revoke(job, CI_IDENTITY_TOKEN="")[0] == 0
+    none = f"nothing to revoke: {ledger} has no live lease of this job\n"
+    assert revoke(job, CI_IDENTITY_TOKEN="") == (0, none)
     assert watch.logins == 0
 
 
@@ -286,6 +289,20 @@ def test_a_batch_token_is_not_called_revoked(job: Job) -> None:
     code, said = revoke(job)
     assert (code, job.events()) == (0, ["requested", "issued", "requested", "failed", "expires"])
     assert "(a batch token cannot be revoked)" in said
+
+
+def test_what_only_time_can_end_expires(job: Job, world: World, tmp_path: Path) -> None:
+    """A session of AWS cannot be ended from the job: it expires, as after any step; no failure."""
+    grants = tmp_path / ".ci-identity.yml"
+    aws = "    aws: {role: 'arn:aws:iam::123456789012:role/deploy', region: eu-west-1}\n"
+    grants.write_text(world.gitlab_grants_path.read_text().partition("    vault:")[0] + aws)
+    ledger = Ledger(job.state / "ledger.jsonl")
+    entry = asked(job, datetime.now(UTC) + timedelta(minutes=15))
+    ledger.append(replace(entry, event=Event.ISSUED, handle="session:x"))
+    code, said = revoke(job, "--grants", str(grants))
+    assert (code, job.events()) == (0, ["issued", "expires"])
+    assert job.ledger()[-1]["reason"] == "not-revocable"
+    assert "(its provider cannot end it before; from outside: ci-identity reap)" in said
 
 
 def test_a_ledger_that_was_changed_is_not_believed(job: Job, openbao: OpenBao) -> None:

@@ -138,12 +138,14 @@ class Project:
         text = printed[printed.index("---\n") :].partition("parsing and downloads")[0]
         return dict(yaml.safe_load(text.partition("downloaded acme")[0]))
 
-    def shell(self, lines: Sequence[str], **variables: str) -> subprocess.Popen[str]:
+    def shell(
+        self, lines: Sequence[str], *, program: str = "bash", **variables: str
+    ) -> subprocess.Popen[str]:
         """Start lines of a job as GitLab's runner does: each part of it in a shell of its own."""
         job = self.variables | {"CI_JOB_STATUS": "running"} | variables
-        script = "\n".join(["set -o errexit", "set -o pipefail", *lines])
+        options = ["set -o errexit", *(["set -o pipefail"] if program == "bash" else [])]
         return subprocess.Popen(
-            ["bash", "-c", script],
+            [program, "-c", "\n".join([*options, *lines])],
             cwd=self.folder,
             env=job | {"HOME": str(self.runner.home), "PATH": self.path},
             stdout=subprocess.PIPE,

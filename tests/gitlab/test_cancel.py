@@ -71,3 +71,13 @@ def test_a_job_that_was_cancelled_before_its_script(project: Project) -> None:
     after = project.expanded()["migrate"]["after_script"]
     code, said = ended(project.shell(after, CI_JOB_STATUS="canceled"))
     assert (code, "ci-identity: no grant was asked for\n" in said) == (0, True)
+
+
+def test_images_without_bash(project: Project, openbao: OpenBao) -> None:
+    """The component's lines are those of a plain POSIX shell."""
+    watch = Watch(openbao)
+    job = project.expanded()["migrate"]
+    for lines in ([*job["before_script"], *job["script"]], job["after_script"]):
+        code, said = ended(project.shell(lines, program="sh"))
+        assert code == 0, said
+    watch.assert_revoked()

@@ -1,0 +1,15 @@
+// Starts the agent that holds this use's grants until the job ends.
+
+'use strict'
+
+const { act, findPython, newFolder, run, saveState } = require('../run.js')
+
+act(() => {
+  const python = findPython()
+  const instance = newFolder()
+  console.log(`ci-identity: run by ${python}`)
+  saveState('python', python) // before anything is issued: `post` must find it
+  saveState('instance', instance)
+  const words = ['--inputs', '--instance', instance, '--runner', String(process.ppid)]
+  run(python, ['agent', 'start', ...words], (child, signal) => child.kill(signal))
+})

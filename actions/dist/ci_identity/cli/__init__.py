@@ -1,0 +1,78 @@
+"""The command: one file per subcommand, each of them parse, one call, exit code."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ci_identity.cli import terminal
+from ci_identity.cli.parser import HELP, USAGE, version
+from ci_identity.delivery.process import hide_memory
+from ci_identity.errors import CiIdentityError, PlatformError
+
+COMMANDS = {
+    "exec": "run one command with one or more grants; revoked when it ends",
+    "credential": "print one grant's credential, for SDKs that run a command to get it",
+    "whoami": "who this job is: its identity and claims, never its token",
+    "explain": "would this grant be given to this job, and which claim says no",
+    "check": "validate and lint the grants file",
+    "audit": "show the ledger, or verify that nobody changed it",
+    "revoke": "end what a killed command of this job was given and could not end",
+    "reap": "from outside the job: cut the AWS sessions that jobs left alive",
+    "doctor": "what in this job is already a usable secret",
+    "redact": "a plain filter: mask the values of variables in what passes through",
+    "sandbox": "start a local world to try things in: an OIDC issuer and a real OpenBao",
+    "demo": "see the whole path once, in that local world",
+}
+"""Name to one line of help. The module of the same name is imported only when it is asked for."""
+
+_LINUX_ONLY = frozenset({"exec", "audit", "reap", "revoke", "sandbox", "demo"})
+
+_HOLDS_SECRETS = frozenset({"exec", "credential"})
+
+EXEC_FAILED = 125
+"""What `exec` exits with for every failure of our own, as env(1) and timeout(1) do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code (the design's section 6)."""
+    if not _HOLDS_SECRETS.isdisjoint((sys.argv[1:] if argv is None else list(argv))[:1]):
+        hide_memory()  # before there is anything in it: what was opened by then stays open
+    terminal.open_streams()
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
+        code = 1
+    return code if terminal.flush() else code or 1
+
+
+def _main(words: Sequence[str]) -> int:
+    name = words[0] if words else "--help"
+    if name in {"-h", "--help", "help"}:
+        print(HELP.format(commands="\n".join(f"  {n:<8}  {h}" for n, h in COMMANDS.items())))
+        return 0
+    if name in {"-V", "--version"}:
+        print(f"ci-identity {version()}")
+        return 0
+    if name not in COMMANDS:
+        terminal.print_error(USAGE.unknown(name, COMMANDS))
+        return USAGE.exit_code
+    return _run(name, words[1:])
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    try:
+        if name in _LINUX_ONLY and sys.platform != "linux":
+            message = f"ci-identity {name} does not work on {sys.platform}"
+            raise PlatformError(message)  # noqa: TRY301  # to be printed like the others
+        return int(import_module(f"ci_identity.cli.{name}").main(words))
+    except CiIdentityError as error:
+        terminal.print_error(error)
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:  # noqa: BLE001  # the last line: no traceback, no secret in it
+        terminal.print_error(terminal.defect(error))
+        code = CiIdentityError.exit_code
+    return EXEC_FAILED if name == "exec" else code

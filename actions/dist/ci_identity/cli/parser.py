@@ -1,0 +1,111 @@
+"""How the command line is read: argparse, with our own errors, and help that teaches."""
+
+import argparse
+from collections.abc import Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Never
+
+from ci_identity.errors import ConfigurationError
+
+HELP = """\
+ci-identity: a CI job proves who it is, receives a credential made for one step,
+and loses it when the step ends.
+
+usage: ci-identity COMMAND [options]
+
+{commands}
+
+For example, with a grant `migrate-db` in .ci-identity.yml:
+
+  ci-identity explain migrate-db
+  ci-identity exec --grant migrate-db -- make migrate
+
+ci-identity COMMAND --help tells more. No CI at hand? Try: ci-identity demo"""
+
+
+class UsageError(ConfigurationError):
+    """The command line cannot be understood."""
+
+    code = "usage"
+    cause = "an option or argument is missing, misspelt or too many"
+    hint = "see: ci-identity --help"
+
+    @classmethod
+    def unknown(cls, name: str, commands: Mapping[str, str]) -> "UsageError":
+        """Return the error for a command that there is not."""
+        near = get_close_matches(name, commands, n=1)
+        return cls(f"there is no command {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+USAGE = UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of one command. Errors are ours, so that `exec` can exit with 125."""
+
+    def __init__(self, name: str, description: str, *, example: str) -> None:
+        super().__init__(
+            prog=f"ci-identity {name}",
+            description=description,
+            epilog=f"For example:\n\n{example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> Never:
+        """Raise what argparse found as a `UsageError`."""
+        _, is_missing, names = message.partition("arguments are required: ")
+        if is_missing:
+            message = f"say which: {names.replace('|', ' or ')}"
+        raise UsageError(message, hint=f"see: {self.prog} --help")
+
+    def add_choice(self, name: str, *choices: str, help: str) -> None:  # noqa: A002  # as argparse
+        """Add a word that is one of a few; if it is missing the error names them."""
+        self.add_argument(name, choices=choices, metavar="|".join(choices), help=help)
+
+    def add_grants(self) -> None:
+        """Add `--grants`."""
+        self.add_argument(
+            "--grants",
+            metavar="FILE",
+            type=Path,
+            help="the grants file (default: $CI_IDENTITY_GRANTS, .ci-identity.yml, "
+            ".github/ci-identity.yml)",
+        )
+
+    def add_trust_policy(self, help: str) -> None:  # noqa: A002  # as argparse
+        """Add `--trust-policy`."""
+        self.add_argument("--trust-policy", metavar="FILE", type=Path, help=help)
+
+    def add_json(self) -> None:
+        """Add `--json`."""
+        self.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    def add_ledger(self) -> None:
+        """Add `--ledger`."""
+        self.add_argument(
+            "--ledger",
+            metavar="FILE",
+            type=Path,
+            help="the ledger (default: $CI_IDENTITY_LEDGER, or ledger.jsonl in the state folder)",
+        )
+
+
+def ttl(text: str) -> timedelta:
+    """Read a duration as the grants file has it: 90s, 15m, 2h."""
+    from ci_identity.grants.format import duration  # noqa: PLC0415  # only where it is given
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        message = f"{text!r} {error}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def version() -> str:
+    """Return the version of the installed package."""
+    from importlib.metadata import version as installed  # noqa: PLC0415  # 40 ms, seldom needed
+
+    return installed("ci-identity")

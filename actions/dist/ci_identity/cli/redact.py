@@ -1,0 +1,51 @@
+"""`ci-identity redact`: a plain filter, for people's own use."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ci_identity.cli.parser import Parser, UsageError
+from ci_identity.errors import OutputLostError
+from ci_identity.redaction.relay import Relay
+from ci_identity.redaction.stream import Redactor
+
+_EXAMPLE = """\
+  ./build.sh 2>&1 | ci-identity redact --secret-env API_KEY --secret-env DB_PASSWORD
+  ci-identity redact --secret-env API_KEY <build.log >build.redacted.log"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Copy stdin to stdout with the secrets masked."""
+    parser = Parser(
+        "redact",
+        "Copy standard input to standard output, with secrets masked in every spelling that\n"
+        "`exec` masks. The secrets are values of environment variables: what is an argument\n"
+        "can be read by every process of the machine.",
+        example=_EXAMPLE,
+    )
+    parser.add_argument(
+        "--secret-env",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="mask the value of this variable; may be repeated",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("default", "fast"),
+        default="default",
+        help="fast: do not look across colours and line ends",
+    )
+    args = parser.parse_args(words)
+    redactor = Redactor(mode=args.mode)
+    for name in args.secret_env:
+        if not os.environ.get(name, "").strip():
+            message = f"the variable {name} is not set, or is empty"
+            raise UsageError(message, hint="export it; its value is what is masked")
+        redactor.add(os.environ[name], name=name)
+    relay = Relay(redactor, os.dup(0), sys.stdout.fileno(), done=lambda: None)
+    relay.run()
+    if relay.problem:
+        message = f"the output could not be written: {relay.problem}"
+        raise OutputLostError(message, hint="make room there; a part of the input was lost")
+    return 0

@@ -1,0 +1,167 @@
+"""What people see: colour on a terminal, plain text elsewhere, and no control characters."""
+
+import json
+import logging
+import os
+import re
+import select
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TextIO
+
+from ci_identity._text import printable
+from ci_identity.errors import CiIdentityError
+from ci_identity.model import Outcome
+
+_PATIENCE = 1000
+"""Milliseconds that a message waits for a reader that takes nothing."""
+
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
+
+
+def has_colour(stream: TextIO) -> bool:
+    """True if `stream` is a terminal that takes colour (https://no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, *colours: str, stream: TextIO | None = None) -> str:
+    """Return `text` in these colours if `stream` (by default stdout) takes them."""
+    if not has_colour(stream or sys.stdout):
+        return text
+    return "".join(f"\033[{_COLOURS[colour]}m" for colour in colours) + text + "\033[0m"
+
+
+def shown(text: str) -> str:
+    """Return `text`, line by line, with nothing that a terminal or a CI's runner would obey.
+
+    GitHub's runner obeys `::command::` at the start of a line, white space aside, and
+    `##[command]` anywhere in it (`ActionCommand.cs`).
+    """
+    lines = map(printable, text.split("\n"))
+    quiet = (re.sub(r"^(\s*)::", r"\1: :", line) for line in lines)
+    return re.sub(r"##(\w*)\[", r"##\1\\u005b", "\n".join(quiet))
+
+
+def open_streams() -> None:
+    """Make sure that stdin, stdout and stderr are open: no file of ours may take their place."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  # stdin, stdout, stderr
+        os.set_inheritable(fd, True)  # noqa: FBT003  # the function's only argument
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def tell(text: str) -> None:
+    """Write a message to stderr; a reader that has gone or takes nothing does not keep us."""
+    rest = memoryview(f"{text}\n".encode(errors="backslashreplace"))
+    ready = select.poll()
+    ready.register(2, select.POLLOUT)
+    with suppress(OSError):
+        while rest and ready.poll(_PATIENCE):
+            rest = rest[os.write(2, rest[: select.PIPE_BUF]) :]  # so much never blocks then
+
+
+def flush() -> bool:
+    """Write out what was printed; False if that cannot be done: its reader has gone, say."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more, and complain
+        return False
+    return True
+
+
+def print_error(error: CiIdentityError) -> None:
+    """Print what happened, the likely cause and the fix, to stderr."""
+    head = paint(f"error[{error.code}]", "red", "bold", stream=sys.stderr)
+    lines = [f"{head}: {shown(str(error))}"]
+    lines += [f"  {name}: {_indented(text)}" for name, text in _advice(error)]
+    lines += [f"  note: {_indented(note)}" for note in getattr(error, "__notes__", ())]
+    tell("\n".join(lines))
+
+
+def _advice(error: CiIdentityError) -> Sequence[tuple[str, str]]:
+    more = f"docs/troubleshooting.md#{error.code}"
+    advice = (("likely", error.cause), ("fix", error.hint), ("more", more))
+    return advice[1:] if error.code == "usage" else advice  # a slip has no cause to look for
+
+
+def _indented(text: str) -> str:
+    return shown(text).replace("\n", "\n    ")
+
+
+def warn(text: str) -> None:
+    """Print one line of warning to stderr."""
+    tell(paint(f"ci-identity: warning: {shown(text)}", "yellow", stream=sys.stderr))
+
+
+def defect(error: Exception) -> CiIdentityError:
+    """Return an error of our own for one that is not: its kind and place, never its text."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return CiIdentityError(f"{type(error).__name__} at {where}")
+
+
+def print_json(value: object) -> None:
+    """Print `value` for programs; times as in ISO 8601, with their offset."""
+    text = json.dumps(value, indent=2, default=plain)
+    print(re.sub(r"##(\w*)\[", r"##\1\\u005b", text))  # the same to programs; see `shown`
+
+
+def plain(value: object) -> str:
+    """Return `value` as text, the same for people and in JSON."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def print_table(
+    rows: Iterable[Sequence[str]],
+    *,
+    indent: str = "  ",
+    colours: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print `rows` in columns as wide as they need to be.
+
+    Args:
+        rows: cells of text.
+        indent: what each line begins with.
+        colours: the colours of some words that the first column has.
+    """
+    cells = [[shown(cell).replace("\n", "\\n") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        if colour := colours.get(row[0]):
+            padded[0] = paint(padded[0], colour)
+        print(f"{indent}{'  '.join(padded)}".rstrip())
+
+
+class _Lines(logging.Handler):
+    """`ci-identity: ...`, in the colour of how bad it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(self.format(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = {logging.WARNING: ("yellow", "warning: "), logging.ERROR: ("red", "")}
+        colour, word = level.get(record.levelno, ("dim", ""))
+        if getattr(record, "outcome", None) is Outcome.REVOKED:
+            colour = "green"
+        text = f"ci-identity: {word}{shown(record.getMessage())}"
+        return paint(text, colour, stream=sys.stderr)
+
+
+def say_aloud(*, quiet: bool) -> None:
+    """Let the package's messages go to stderr; only warnings and errors if `quiet`."""
+    log = logging.getLogger("ci_identity")
+    log.handlers = [_Lines()]
+    log.propagate = False
+    log.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -1,0 +1,1 @@
+"""deliver: to one process tree and nothing else."""

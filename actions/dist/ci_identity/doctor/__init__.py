@@ -1,0 +1,1 @@
+"""what in this job is already a usable secret."""

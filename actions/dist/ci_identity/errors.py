@@ -1,0 +1,633 @@
+"""Everything that can go wrong, each with its own code, likely cause, fix and exit code.
+
+    CiIdentityError
+    ├── ConfigurationError        2   what was asked cannot be asked
+    ├── IdentityError             3   the job's own OIDC token
+    ├── DeniedError               4   no grant for this job
+    ├── ExchangeError             5   the provider said no
+    ├── ProviderUnavailableError  6   the provider did not answer; worth another try
+    ├── DeliveryError             7   a credential was there but could not be handed over safely
+    ├── LedgerError               8   the record could not be kept, so nothing was issued
+    ├── RevocationError           9   a credential may still be alive
+    └── InterruptedRunError       1   a signal came before the command was started
+
+Codes are a contract: scripts and `docs/troubleshooting.md` rely on them. Messages hold no secret
+and no provider's answer: where a provider's text matters it is mapped to one of these classes.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class CiIdentityError(Exception):
+    """Base of every error of this package.
+
+    Attributes:
+        code: stable name, printed as `error[code]`.
+        exit_code: what the command exits with (`exec` uses 125 for all of them).
+        cause: the likely cause, in a sentence.
+        hint: what to do about it, in a sentence.
+        retry_after: seconds after which the same call may succeed; `None` if it is permanent.
+    """
+
+    code: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 1
+    cause: str = "this is a defect of ci-identity"
+    hint: str = "report it with the command you ran; the message holds nothing secret"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: str | None = None,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.cause = cause or self.cause
+        self.hint = hint or self.hint
+        self.retry_after = retry_after
+
+
+# ── 2 configuration ──────────────────────────────────────────────────────────────────────────
+
+
+class ConfigurationError(CiIdentityError):
+    """What was asked cannot be asked: a flag, a setting or the grants file is wrong."""
+
+    code = "configuration"
+    exit_code = 2
+    cause = "a flag or an option has a value that cannot be used"
+    hint = "see --help of the command"
+
+
+class SettingError(ConfigurationError):
+    """An environment variable that steers us has a value we cannot use."""
+
+    code = "setting"
+    cause = "an environment variable that ci-identity reads has a value it cannot use"
+    hint = "correct or unset the variable that the message names"
+
+
+class InsecureAddressError(ConfigurationError):
+    """An address is plain http, or is not an address of a server at all."""
+
+    code = "insecure-address"
+    cause = "plain http is accepted for loopback addresses only: a token would cross the network"
+    hint = "use an https:// address"
+
+
+class GrantsFileMissingError(ConfigurationError):
+    """No grants file was found where it is looked for."""
+
+    code = "grants-missing"
+    cause = "there is no .ci-identity.yml here and none was named; in CI, was the code checked out?"
+    hint = "write .ci-identity.yml, or name a file with --grants FILE or CI_IDENTITY_GRANTS"
+
+
+class GrantsFileError(ConfigurationError):
+    """The grants file breaks a rule; the message names the grant, the key and the line."""
+
+    code = "grants-invalid"
+    cause = "the grants file is read strictly, so that a slip never widens a grant"
+    hint = "correct the line that the message names, then run: ci-identity check"
+
+
+class UnknownGrantError(ConfigurationError):
+    """The grant asked for is not in the grants file."""
+
+    code = "grant-unknown"
+    cause = "the name is misspelt, or the file is not the one you think"
+    hint = "ci-identity check lists the grants of the file"
+
+
+class UnsupportedTargetError(ConfigurationError):
+    """The grant is valid, but this version has no exchanger for its target."""
+
+    code = "target-unsupported"
+    cause = "this version of ci-identity exchanges tokens at Vault, OpenBao and AWS only"
+    hint = "use a vault or aws grant, or a version that lists the target in its changelog"
+
+
+class MissingDependencyError(ConfigurationError):
+    """A library that this grant or command needs is not installed."""
+
+    code = "dependency-missing"
+    cause = "the part of ci-identity that this needs is an optional extra"
+    hint = "install the extra that the message names"
+
+
+class PlatformError(ConfigurationError):
+    """This system lacks what keeps a credential inside one process tree."""
+
+    code = "platform"
+    cause = "this needs Linux: prctl, sigtimedwait and /proc"
+    hint = "run it on Linux; check, explain, whoami and doctor work elsewhere too"
+
+
+class AwsRegionError(ConfigurationError):
+    """AWS: there is no region to ask in, or it is none of the role's."""
+
+    code = "aws-region"
+    cause = "neither the grant nor AWS_REGION says which region's STS is to be asked"
+    hint = "write `region` into the grant: the region that the step works in"
+
+
+class AwsPolicyError(ConfigurationError):
+    """AWS: the grant's session policy is longer than AWS takes, or is not one."""
+
+    code = "aws-policy"
+    cause = "AWS takes 2,048 characters for a session's policy and its managed policies' ARNs"
+    hint = (
+        "join resources by a wildcard, put the policy into a managed one and name it in "
+        "`policy_arns`, or split the grant"
+    )
+
+
+class TrustPolicyError(ConfigurationError):
+    """What was given as a role's trust policy is none, or cannot be read."""
+
+    code = "trust-policy"
+    cause = "the file is not the trust policy of a role as AWS has it"
+    hint = "aws iam get-role --role-name NAME --query Role.AssumeRolePolicyDocument > trust.json"
+
+
+# ── 3 identity ───────────────────────────────────────────────────────────────────────────────
+
+
+class IdentityError(CiIdentityError):
+    """The job's identity token could not be had, or cannot be used."""
+
+    code = "identity"
+    exit_code = 3
+    cause = "the job's OIDC token could not be had or cannot be used"
+    hint = "run ci-identity whoami in the same job"
+
+
+class NoIdentityError(IdentityError):
+    """No source knows this place: it is not a CI job we know, and no token was handed over."""
+
+    code = "identity-none"
+    cause = "this does not look like a job of a CI that ci-identity knows"
+    hint = (
+        "run it in a CI job, hand a token over in CI_IDENTITY_TOKEN, or try it in a local world "
+        "with: ci-identity sandbox"
+    )
+
+
+class IdTokenPermissionError(IdentityError):
+    """GitHub Actions gave this job no way to ask for an id token."""
+
+    code = "identity-permission"
+    cause = "the job has no `permissions: id-token: write`"
+    hint = (
+        "add `permissions: {id-token: write, contents: read}` to the job; if the job is in a "
+        "reusable workflow, its caller must grant it too"
+    )
+
+
+class ForkIdentityError(IdentityError):
+    """The run comes from a fork, and the CI gives forks no id token."""
+
+    code = "identity-fork"
+    cause = "the run was started by a pull request from a fork; GitHub gives those no id token"
+    hint = "run this job on push or after the merge; do not switch to pull_request_target for it"
+
+
+class IdTokenMissingError(IdentityError):
+    """GitLab's job has no id token for the audience that the grant asks for."""
+
+    code = "identity-id-tokens"
+    cause = "the job declares no `id_tokens:` entry with this audience"
+    hint = "add to the job: id_tokens: {CI_IDENTITY_TOKEN: {aud: <the audience in the message>}}"
+
+
+class TokenRequestError(IdentityError):
+    """The CI's token endpoint did not give a token."""
+
+    code = "identity-request"
+    cause = "the CI's token endpoint refused or was out of reach; it serves running jobs only"
+    hint = "run the job again; if it stays, check the CI's status page and the job's permissions"
+
+
+class TokenFileError(IdentityError):
+    """The file that should hold the token cannot be read."""
+
+    code = "identity-token-file"
+    cause = "the file is missing, empty, too large or not readable by this user"
+    hint = "check the path and that the token is written before this step"
+
+
+class MalformedTokenError(IdentityError):
+    """What was handed over is not a JSON Web Token with the claims every id token has."""
+
+    code = "identity-malformed"
+    cause = "the value is not an OIDC id token; perhaps a variable name instead of its value"
+    hint = "hand over the token itself, three dot-separated parts that start with `ey`"
+
+
+class AudienceError(IdentityError):
+    """The token is made for another audience than the one asked for."""
+
+    code = "identity-audience"
+    cause = "the token was minted for another audience than the grant asks for"
+    hint = "make the CI's token audience and the grant's `audience` the same text"
+
+
+class ExpiredTokenError(IdentityError):
+    """The token's life is over, or has not begun."""
+
+    code = "identity-expired"
+    cause = "the token is older than its life, or this machine's clock is wrong"
+    hint = "ask for the token closer to its use; check the clock of the runner"
+
+
+class IssuerError(IdentityError):
+    """The token's issuer is not one that this CI can have."""
+
+    code = "identity-issuer"
+    cause = (
+        "the token's `iss` does not fit the server that the job runs on; GitHub Enterprise Server "
+        "issues as https://HOST/_services/token"
+    )
+    hint = "write the issuer that ci-identity whoami prints into the grant and the provider's trust"
+
+
+# ── 4 denied ─────────────────────────────────────────────────────────────────────────────────
+
+
+class DeniedError(CiIdentityError):
+    """The grant is not for this job; nothing was sent to a provider."""
+
+    code = "denied"
+    exit_code = 4
+    cause = "the job, or its step, is not one that the grant is for"
+    hint = "ci-identity explain GRANT shows claim by claim what was wanted and what the job has"
+
+
+# ── 5 exchange ───────────────────────────────────────────────────────────────────────────────
+
+
+class ExchangeError(CiIdentityError):
+    """The provider refused to exchange the token, or what it gave cannot be used."""
+
+    code = "exchange-refused"
+    exit_code = 5
+    cause = "the provider's own trust settings do not let this job have what the grant asks for"
+    hint = "compare the provider's role with the claims that ci-identity whoami prints"
+
+
+class VaultAudienceError(ExchangeError):
+    """Vault: the token's audience is not bound to the role."""
+
+    code = "vault-audience"
+    cause = (
+        "the role's `bound_audiences` has not this token's audience; Vault >= 1.17 and OpenBao "
+        "refuse a token with `aud` when the role binds none"
+    )
+    hint = "set bound_audiences on the role to the grant's audience (default: its address)"
+
+
+class VaultIssuerError(ExchangeError):
+    """Vault: the token's issuer is not the one the auth method trusts."""
+
+    code = "vault-issuer"
+    cause = "`bound_issuer` or `oidc_discovery_url` of the auth method names another issuer"
+    hint = "compare it with the issuer that ci-identity whoami prints, to the last slash"
+
+
+class VaultSignatureError(ExchangeError):
+    """Vault: the token's signature was made by no key that Vault has."""
+
+    code = "vault-signature"
+    cause = "Vault verifies with other keys: another issuer's, or the issuer's keys were rotated"
+    hint = "check jwks_url or oidc_discovery_url of the auth method, from Vault's own network"
+
+
+class VaultTokenTimeError(ExchangeError):
+    """Vault: the token is expired or not yet valid by Vault's clock."""
+
+    code = "vault-token-time"
+    cause = "the id token expired on the way, or the clocks of Vault and the issuer differ"
+    hint = "check Vault's clock; the role's leeways (`clock_skew_leeway`) allow for small skews"
+
+
+class VaultClaimsError(ExchangeError):
+    """Vault: a claim of the token is not what the role binds."""
+
+    code = "vault-claims"
+    cause = "the role's `bound_claims` or `bound_subject` is not for this job"
+    hint = "compare the role with ci-identity whoami; a glob needs bound_claims_type=glob"
+
+
+class VaultRoleError(ExchangeError):
+    """Vault: no such role at this mount."""
+
+    code = "vault-role"
+    cause = "the role is misspelt or lives at another mount or namespace"
+    hint = "check `role`, `mount` and `auth_namespace` of the grant"
+
+
+class VaultMountError(ExchangeError):
+    """Vault: the login itself was refused without a reason: no such mount, most likely."""
+
+    code = "vault-mount"
+    cause = (
+        "no JWT auth method at this mount, or the namespace is another one; or the role is for "
+        "other addresses (token_bound_cidrs)"
+    )
+    hint = (
+        "check `mount`, `namespace` and `auth_namespace` of the grant; vault auth list shows mounts"
+    )
+
+
+class VaultPolicyError(ExchangeError):
+    """Vault: the login's policies lack a right that the grant needs; the hint has the text."""
+
+    code = "vault-policy"
+    cause = "a policy of the role lacks a right that this grant needs"
+    hint = "add the policies to the role's token_policies, or correct `policies` in the grant"
+
+
+class VaultTokenKindError(ExchangeError):
+    """Vault: the role issues tokens that cannot be narrowed or revoked."""
+
+    code = "vault-token-kind"
+    cause = "batch tokens cannot be revoked; tokens with token_num_uses cannot have children"
+    hint = "set token_type=service and token_num_uses=0 on the role"
+
+
+class VaultNarrowingError(ExchangeError):
+    """Vault: the step's token would be able to do more than the grant's policies say."""
+
+    code = "vault-narrowing"
+    cause = (
+        "policies of the identity entity, or of its groups, come with every token of a login, "
+        "and a child token inherits them"
+    )
+    hint = (
+        "take the policies off the entity and its groups and name them in the role's "
+        "token_policies; or leave `policies` out of the grant, knowing what the login may do"
+    )
+
+
+class VaultSecretError(ExchangeError):
+    """Vault: a secret that the grant names is not there, or has no such field."""
+
+    code = "vault-secret"
+    cause = "the path or the field is misspelt, deleted, or in another namespace"
+    hint = "KV version 2 is read at MOUNT/data/PATH; the field follows the `#`"
+
+
+class TokenLifeError(ExchangeError):
+    """The credential would live longer than was asked, and cannot be shortened."""
+
+    code = "exchange-life"
+    cause = "the provider gave a longer life than the grant's ttl and does not let us shorten it"
+    hint = "give the grant `policies`, so that a child token with the grant's ttl is made"
+
+
+class AwsAccessDeniedError(ExchangeError):
+    """AWS: the role's trust policy does not let this job in, or there is no such role.
+
+    Attributes:
+        role: the ARN of the role.
+        claims: the claims of the job's token, unverified.
+    """
+
+    code = "aws-denied"
+    cause = "a condition of the role's trust policy is not true of this job"
+    hint = "compare the role's trust policy with what ci-identity whoami prints"
+
+    def __init__(  # what the base takes, and what a reader of the policy needs
+        self,
+        message: str,
+        *,
+        role: str,
+        claims: Mapping[str, object],
+        cause: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, cause=cause, hint=hint)
+        self.role = role
+        self.claims = claims
+
+
+class AwsProviderError(ExchangeError):
+    """AWS: the role's account has no identity provider for the token's issuer."""
+
+    code = "aws-provider"
+    cause = "no OIDC identity provider was made in the account, or its address differs"
+    hint = "make an IAM OIDC identity provider with the issuer in the message, to the last slash"
+
+
+class AwsAudienceError(ExchangeError):
+    """AWS: the token's audience is none of the identity provider's."""
+
+    code = "aws-audience"
+    cause = "the audience is not among the client ids of the account's OIDC identity provider"
+    hint = "add sts.amazonaws.com to them, or write the one there is into `audience` of the grant"
+
+
+class AwsTokenError(ExchangeError):
+    """AWS: the token cannot be validated, for a reason other than its time and audience."""
+
+    code = "aws-token"
+    cause = "it is not signed by a key that the issuer publishes, or lacks a claim that AWS needs"
+    hint = "check that the issuer's keys are the ones that AWS can fetch from its address"
+
+
+class AwsTokenTimeError(ExchangeError):
+    """AWS: the token is expired by AWS's clock, and so is a new one."""
+
+    code = "aws-token-time"
+    cause = "the id token ended on the way, or the issuer's clock is wrong"
+    hint = "start the exchange closer to the job's begin; a GitLab id token cannot be made anew"
+
+
+class AwsPolicyRefusedError(ExchangeError):
+    """AWS: the session policy is malformed, or too large when packed."""
+
+    code = "aws-policy-refused"
+    cause = "an action, an ARN or a condition in it is not one that AWS knows"
+    hint = "try the policy in the IAM policy editor, or: aws accessanalyzer validate-policy"
+
+
+class AwsDurationError(ExchangeError):
+    """AWS: the session would be longer than the role allows."""
+
+    code = "aws-duration"
+    cause = "the grant's ttl is longer than MaxSessionDuration of the role, which is 1 h if unset"
+    hint = "shorten `ttl`: what refreshes goes on after it; or raise MaxSessionDuration"
+
+
+class AwsRegionDisabledError(ExchangeError):
+    """AWS: STS is switched off in this region for the account."""
+
+    code = "aws-region-disabled"
+    cause = "the account's administrator has not activated STS in the region of the grant"
+    hint = "activate it (IAM, account settings), or write another region into the grant"
+
+
+class AwsRoleError(ExchangeError):
+    """AWS: what was issued is not a session of the grant's role."""
+
+    code = "aws-role"
+    cause = "the endpoint is not AWS's own: a proxy, a double, another account's"
+    hint = "check `endpoint` of the grant, and AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL"
+
+
+# ── 6 provider unavailable ───────────────────────────────────────────────────────────────────
+
+
+class ProviderUnavailableError(CiIdentityError):
+    """The provider did not answer, or answered that it cannot right now. Worth another try."""
+
+    code = "provider-unavailable"
+    exit_code = 6
+    cause = "the server is down, sealed, overloaded or out of the runner's reach"
+    hint = "try again; check the address, the proxy and the server's own health"
+
+
+class UnansweredError(ProviderUnavailableError):
+    """The request went out, but its answer never came: nobody knows whether it was carried out."""
+
+    code = "provider-unanswered"
+    cause = "the server hangs, or the connection broke while it worked"
+    hint = (
+        "try again; if it was a login and the server took it, a token that nobody has lives until "
+        "the role's token_ttl: the server's audit log has its accessor"
+    )
+
+
+class ProviderAnswerError(ProviderUnavailableError):
+    """The answer is not what this provider answers: too large, not JSON, a field missing."""
+
+    code = "provider-answer"
+    cause = "something else answers at that address: a proxy's page, a load balancer, a login form"
+    hint = "check the address and any proxy between the runner and the server"
+
+
+class TlsError(ProviderUnavailableError):
+    """The server's certificate could not be verified."""
+
+    code = "provider-tls"
+    cause = "the server's certificate is not signed by a CA that this machine trusts"
+    hint = "name the CA's file in VAULT_CACERT, AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE"
+
+
+# ── 7 delivery ───────────────────────────────────────────────────────────────────────────────
+
+
+class DeliveryError(CiIdentityError):
+    """The credential could not be handed over safely; it was revoked."""
+
+    code = "delivery"
+    exit_code = 7
+    cause = "the credential could not be handed to the step in a way that is safe"
+    hint = "see the message"
+
+
+class ShortSecretError(DeliveryError):
+    """A value is too short to be masked in a log."""
+
+    code = "delivery-short-secret"
+    cause = "masking a value of under 6 bytes would riddle the log and still be guessable"
+    hint = "lengthen the secret, or mark it `public: true` in the grant if it is not one"
+
+
+class ConflictingVariableError(DeliveryError):
+    """Two grants, or a grant and the step's own settings, want the same variable."""
+
+    code = "delivery-conflict"
+    cause = "two grants of one step deliver a variable of the same name"
+    hint = "rename one of them in the grants file"
+
+
+class UndeliverableError(DeliveryError):
+    """The grant has nothing that a child process could be given."""
+
+    code = "delivery-nothing"
+    cause = "the grant lists no `secrets:`, so a command run by exec would receive nothing"
+    hint = "list `secrets:` in the grant; from Python, session.hvac() needs none"
+
+
+class OutputLostError(DeliveryError):
+    """The command succeeded, but what it wrote could not be passed on."""
+
+    code = "delivery-output"
+    cause = "the file or device that our output goes to takes no more"
+    hint = "make room there, and run the command again; its credential was revoked"
+
+
+class StateError(DeliveryError):
+    """The state folder cannot be used."""
+
+    code = "state"
+    cause = "the folder is not ours alone: another user's, a link, or open to others"
+    hint = "point CI_IDENTITY_STATE_DIR at a folder that only this user can reach"
+
+
+class NotRenewedError(DeliveryError):
+    """A credential has ended that should have been renewed by then."""
+
+    code = "delivery-not-renewed"
+    cause = "renewing failed, or the step takes longer than the grant's `max`"
+    hint = "the log says why it was not renewed"
+
+
+# ── 8 ledger ─────────────────────────────────────────────────────────────────────────────────
+
+
+class LedgerError(CiIdentityError):
+    """The ledger could not be written, so no credential was issued."""
+
+    code = "ledger"
+    exit_code = 8
+    cause = "the ledger's folder is full, read-only, or not ours"
+    hint = "point CI_IDENTITY_LEDGER at a file that this user can write"
+
+
+class LedgerTamperedError(LedgerError):
+    """The ledger's chain does not hold: an entry was changed, removed or put in between."""
+
+    code = "ledger-tampered"
+    cause = "somebody or something changed the file after it was written"
+    hint = "treat the ledger as evidence of tampering; the provider's own audit log is independent"
+
+
+# ── 9 revocation ─────────────────────────────────────────────────────────────────────────────
+
+
+class RevocationError(CiIdentityError):
+    """A credential could not be revoked; it may live until the time in the message."""
+
+    code = "revocation"
+    exit_code = 9
+    cause = "the provider was out of reach or refused at the end of the step"
+    hint = "revoke the handle in the message from outside the job, or wait for its expiry"
+
+
+class NotCutError(RevocationError):
+    """AWS: a live session was to be cut off from outside, and was not; the message says which."""
+
+    code = "not-cut"
+    cause = "the cutting role may not write policies there, or the role is full of them"
+    hint = "run it again once what the message says is put right; cutting twice does no harm"
+
+
+class InterruptedRunError(CiIdentityError):
+    """A signal came before the command was started; what was issued has been revoked.
+
+    Attributes:
+        signal: the signal's number.
+    """
+
+    code = "interrupted"
+    exit_code = 1
+    cause = "the job was cancelled"
+    hint = "what was issued was revoked, or is named in the output above"
+
+    def __init__(self, message: str, *, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

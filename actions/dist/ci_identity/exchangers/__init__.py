@@ -1,0 +1,40 @@
+"""exchange: a subject token for a narrow credential."""
+
+from collections.abc import Mapping
+
+from ci_identity.errors import UnsupportedTargetError
+from ci_identity.exchangers.interface import Exchanger, Reclaimer
+from ci_identity.model import AwsTarget, Grant, VaultTarget
+
+
+def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
+    """Return the exchanger for the grant's target; a provider's SDK is imported only here.
+
+    Raises:
+        UnsupportedTargetError: this version has none for it.
+        ConfigurationError: the target's address is missing or cannot be used.
+    """
+    if isinstance(grant.target, VaultTarget):
+        from ci_identity.exchangers.vault import VaultExchanger  # noqa: PLC0415  # on demand
+
+        return VaultExchanger(grant.target, environ)
+    if isinstance(grant.target, AwsTarget):
+        from ci_identity.exchangers.aws import AwsExchanger  # noqa: PLC0415  # on demand
+
+        return AwsExchanger(grant.target, environ)
+    kind = type(grant.target).__name__.removesuffix("Target").lower()
+    message = f"the grant {grant.name} is for {kind}: this version cannot exchange tokens there yet"
+    raise UnsupportedTargetError(message)
+
+
+def reclaimer_for(grant: Grant, environ: Mapping[str, str]) -> Reclaimer | None:
+    """Return who ends by handle what was issued for the grant; `None` where only time does.
+
+    Raises:
+        ConfigurationError: the target's address is missing or cannot be used.
+    """
+    if isinstance(grant.target, VaultTarget):
+        from ci_identity.exchangers.vault import VaultReclaimer  # noqa: PLC0415  # on demand
+
+        return VaultReclaimer(grant.target, environ)
+    return None

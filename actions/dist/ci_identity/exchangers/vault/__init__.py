@@ -1,0 +1,7 @@
+"""Vault and OpenBao: one login, one narrowed child for the step, and the end of both."""
+
+from ci_identity.exchangers.vault.credential import VaultCredential
+from ci_identity.exchangers.vault.exchange import VaultExchanger
+from ci_identity.exchangers.vault.reclaim import VaultReclaimer
+
+__all__ = ["VaultCredential", "VaultExchanger", "VaultReclaimer"]

@@ -1,0 +1,117 @@
+"""What was issued at Vault for one step, and its end."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+from ci_identity._http import Answer, retry
+from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultTokenKindError
+from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.vault.client import Refused, VaultClient
+from ci_identity.exchangers.vault.rights import REVOKE_LEASE
+from ci_identity.model import Delivered, Outcome, Served
+from ci_identity.secret import Secret
+
+
+class VaultCredential:
+    """What was issued for one step: tokens and leases, the values read, and their end.
+
+    Attributes:
+        expires_at: when what the step has ends by itself, at the latest.
+        login_expires_at: when the login token does, and with it everything; seldom later.
+        is_revocable: False for batch tokens, which only end by themselves.
+    """
+
+    def __init__(self) -> None:
+        self.variables: Mapping[str, Delivered] = {}
+        self.served: Served | None = None
+        self.secrets: tuple[Secret, ...] = ()
+        self.expires_at = self.login_expires_at = datetime.now(UTC)
+        self.leases: list[str] = []
+        self.login: VaultClient | None = None
+        self.login_in_namespace: VaultClient | None = None
+        self.step: VaultClient | None = None
+        self.is_revocable = True
+        self._ending: Ending | None = None
+
+    def hold_login(self, login: VaultClient, in_namespace: VaultClient) -> None:
+        """Keep the login token, and with it the duty to end it.
+
+        Args:
+            login: a client with the login token, in the namespace of the login.
+            in_namespace: the same in the namespace of the secrets.
+        """
+        self.login = login
+        self.login_in_namespace = self.step = in_namespace
+
+    def revoke(self, *, budget: float) -> Ending:
+        """End every lease (synchronously), then the login token, which takes its child along."""
+        if self._ending is None:
+            self._ending = self._revoke(time.monotonic() + budget)
+        return self._ending
+
+    def _revoke(self, deadline: float) -> Ending:
+        login, in_namespace = self.login, self.login_in_namespace
+        if login is None or in_namespace is None:
+            return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
+        if not self.is_revocable:
+            detail = "a batch token cannot be revoked"
+            return Ending(outcome=Outcome.EXPIRES, reason=VaultTokenKindError.code, detail=detail)
+        login.deadline = in_namespace.deadline = deadline
+        problems = [
+            *(
+                problem_of(f"lease {lease}", partial(revoke_lease, in_namespace, lease), deadline)
+                for lease in self.leases
+            ),
+            problem_of("login token", partial(_revoke_token, login), deadline),
+        ]
+        failed = [problem for problem in problems if problem]
+        if not failed:
+            return Ending(outcome=Outcome.REVOKED)
+        if datetime.now(UTC) >= self.login_expires_at:
+            return Ending(
+                outcome=Outcome.EXPIRES, reason="expired", detail="the step outlived its ttl"
+            )
+        return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
+
+
+def revoke_lease(client: VaultClient, lease: str) -> None:
+    """Revoke a lease before this returns: without sync it would only be queued."""
+    check_confirmed(client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True}))
+
+
+def _revoke_token(client: VaultClient) -> None:
+    check_confirmed(client.call(client.hvac.auth.token.revoke_self))
+
+
+def check_confirmed(answer: Answer) -> None:
+    """Raise if it was not Vault that answered: it says nothing, or warns in its own words."""
+    answer.text("request_id")
+
+
+def problem_of(
+    what: str,
+    revoke: Callable[[], object],
+    deadline: float,
+    *,
+    refused: str = "the server could not revoke it, or would not",
+) -> str | None:
+    """End `what` by `revoke` before `deadline`; return why it could not be ended, or `None`.
+
+    Args:
+        what: what is ended, to begin the problem with.
+        revoke: ends it.
+        deadline: as `time.monotonic()` has it.
+        refused: what to say when the server says no.
+    """
+    budget = max(deadline - time.monotonic(), 0.0)
+    try:
+        retry(revoke, budget=budget, pause=time.sleep)
+    except Refused:
+        return f"{what}: {refused}"
+    except ProviderUnavailableError as error:
+        return f"{what}: {error}"
+    except CiIdentityError as error:
+        return f"{what}: {error.code}"
+    return None

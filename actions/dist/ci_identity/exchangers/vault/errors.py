@@ -1,0 +1,81 @@
+"""What Vault and OpenBao mean by what they say: their error strings, mapped to causes.
+
+The strings are those of vault-plugin-auth-jwt `path_login.go`, `token_store.go` and cap/jwt, as
+the real servers print them. None of their text is passed on, but the name of a claim is.
+"""
+
+import re
+from collections.abc import Iterable
+
+from ci_identity.errors import (
+    ExchangeError,
+    VaultAudienceError,
+    VaultClaimsError,
+    VaultIssuerError,
+    VaultMountError,
+    VaultPolicyError,
+    VaultRoleError,
+    VaultSignatureError,
+    VaultTokenKindError,
+    VaultTokenTimeError,
+)
+from ci_identity.model import JobIdentity
+
+# The first row whose text is in the answer decides: `error validating token:` precedes most.
+_KNOWN: tuple[tuple[str, type[ExchangeError], str], ...] = (
+    ("no audiences bound to the role", VaultAudienceError, "the role binds no audience"),
+    ("audience (aud) claim", VaultAudienceError, "the role binds another audience"),
+    ("does not match any bound audience", VaultAudienceError, "the role binds another audience"),
+    ("issuer (iss) claim", VaultIssuerError, "it trusts another issuer"),
+    ("expiration time (exp) claim", VaultTokenTimeError, "the token is expired by its clock"),
+    ("token is expired", VaultTokenTimeError, "the token is expired by its clock"),
+    ("not before (nbf) claim", VaultTokenTimeError, "the token is not valid yet by its clock"),
+    ("issued at (iat) claim", VaultTokenTimeError, "the token is not valid yet by its clock"),
+    ("verifying token signature", VaultSignatureError, "it could not verify the signature"),
+    ("failed to verify id token signature", VaultSignatureError, "it could not verify the token"),
+    ("fetching keys", VaultSignatureError, "it could not fetch the issuer's keys"),
+    ("subject (sub) claim", VaultClaimsError, "the role binds another subject"),
+    ("bound claim", VaultClaimsError, "the role binds a claim to another value"),
+    ("error validating claims", VaultClaimsError, "the role binds a claim to another value"),
+    ("not found in token", VaultClaimsError, "the role needs a claim that the token has not"),
+    ("could not be found", VaultRoleError, "it has no such role"),
+    ("namespace not found", VaultMountError, "it has no such namespace"),
+    ("no handler for route", VaultMountError, "nothing is mounted there"),
+    ("unsupported path", VaultMountError, "nothing of that kind is mounted there"),
+    ("must be subset of parent", VaultPolicyError, "the login has not all of the policies asked"),
+    ("restricted use token", VaultTokenKindError, "the login token has limited uses"),
+    ("batch tokens cannot", VaultTokenKindError, "the login token is a batch token"),
+    ("permission denied", VaultMountError, "it gave no reason"),
+)
+
+_CLAIM = re.compile(r'claim "([A-Za-z0-9_./:-]{1,64})"')
+
+
+def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError:
+    """Return the error to raise for `errors`, the texts of Vault's answer.
+
+    Args:
+        what: what was asked and where, to begin the message with.
+        errors: the texts in Vault's answer. They are looked at, never passed on.
+        job: who asked: only names of its claims are repeated, and its audience.
+    """
+    text = " ".join(errors)
+    for known, kind, meaning in _KNOWN:
+        if known not in text:
+            continue
+        message = f"{what} was refused: {meaning}{_named_claim(text, job.claims)}"
+        if kind is VaultAudienceError:
+            message += f"; the token is for {', '.join(job.audience)}"
+        return kind(message)
+    return ExchangeError(
+        f"{what} was refused for a reason that ci-identity does not know",
+        cause="the role has a condition of a kind of its own, or this is not Vault or OpenBao",
+    )
+
+
+def _named_claim(text: str, claims: Iterable[str]) -> str:
+    found = _CLAIM.search(text)
+    if not found:
+        return ""
+    name = found[1]
+    return f" ({name})" if name in set(claims) else f" ({name}, which the token does not have)"

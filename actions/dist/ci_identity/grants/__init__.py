@@ -1,0 +1,1 @@
+"""decide: which job may have which grant."""

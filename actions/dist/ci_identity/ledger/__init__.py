@@ -1,0 +1,1 @@
+"""record: what was asked, issued and ended."""

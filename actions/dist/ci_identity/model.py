@@ -1,0 +1,335 @@
+"""The nouns of the product: small, frozen, and with nothing secret outside a `Secret`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType
+
+from ci_identity.secret import Secret
+
+UnverifiedClaims = NewType("UnverifiedClaims", Mapping[str, object])
+"""Claims of a token whose signature we did not check: the provider does. Good for early answers."""
+DEFAULT_TTL = timedelta(minutes=15)
+DEFAULT_MAX = timedelta(hours=6)
+
+# ── identify ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectToken:
+    """The job's OIDC token as a source found it (RFC 8693's subject token).
+
+    Attributes:
+        token: the JWT itself.
+        claims: its claims, unverified.
+        source: the name of the source that found it (`github`, `gitlab`, `token-file`).
+        step: the CI's own id of the running step, where the CI has one.
+        debug: whether the run was started with debug logging or a debug shell, as far as known.
+        steered_by: names of the environment variables that chose a proxy or a CA for its minting.
+    """
+
+    token: Secret
+    claims: UnverifiedClaims
+    source: str
+    step: str | None = None
+    debug: bool = False
+    steered_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobIdentity:
+    """Who a job is, in words that are the same for every CI. Nothing here is verified by us.
+
+    Attributes:
+        source: the name of the source that found the token.
+        issuer, subject, audience: `iss`, `sub` and `aud` of the token (OIDC Core, section 2).
+        repository, repository_id: the repository or project that the job runs for.
+        ref: the git ref the job runs on, as the CI writes it.
+        environment: the deployment environment, if the job has one.
+        run: the id of the run or pipeline; with the attempt where the CI counts attempts.
+        job: the id of the job within the run.
+        event: what started the run.
+        actor: who started it.
+        step: the CI's own id of the running step, or `None` where it has none.
+        fork: whether the run comes from a fork; `None` where the claims cannot tell, which counts
+            as one.
+        debug: whether the run is a debug run.
+        expires_at: when the token ends (UTC).
+        claims: every claim of the token.
+    """
+
+    source: str
+    issuer: str
+    subject: str
+    audience: tuple[str, ...]
+    repository: str | None = None
+    repository_id: str | None = None
+    ref: str | None = None
+    environment: str | None = None
+    run: str | None = None
+    job: str | None = None
+    event: str | None = None
+    actor: str | None = None
+    step: str | None = None
+    fork: bool | None = None
+    debug: bool = False
+    expires_at: datetime
+    claims: UnverifiedClaims = field(repr=False)
+
+
+# ── decide ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Accept(StrEnum):
+    """The built-in refusals that a grant can override, one by one (`accept:`)."""
+
+    FORK = "fork"
+    PULL_REQUEST_TARGET = "pull_request_target"
+    WORKFLOW_RUN = "workflow_run"
+    DEBUG = "debug"
+    AUDIENCES = "audiences"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One accepted value of a claim: text that must be equal, or a glob that says it is one."""
+
+    text: str
+    is_glob: bool = False
+
+    def __str__(self) -> str:
+        return f"{{glob: {self.text}}}" if self.is_glob else self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretReference:
+    """One variable of the child and where in Vault its value is: `path#field`."""
+
+    path: str
+    field: str
+    is_public: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultTarget:
+    """A role of a Vault or OpenBao JWT auth method, and what the step needs from there."""
+
+    role: str
+    mount: str = "jwt"
+    address: str | None = None
+    namespace: str | None = None
+    auth_namespace: str | None = None
+    policies: tuple[str, ...] = ()
+    secrets: Mapping[str, SecretReference] = field(default_factory=dict[str, SecretReference])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatement:
+    """One line of a friendly session policy: these actions on these resources, no more."""
+
+    allow: tuple[str, ...]
+    on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsTarget:
+    """An AWS role to assume with the job's token; `policy` is friendly form or raw JSON text."""
+
+    role: str
+    region: str | None = None
+    policy: tuple[PolicyStatement, ...] | str = ()
+    policy_arns: tuple[str, ...] = ()
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcpTarget:
+    """A workload identity provider, and the service account to impersonate if any."""
+
+    provider: str
+    service_account: str | None = None
+    scopes: tuple[str, ...] = ("cloud-platform",)
+    boundary: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureTarget:
+    """An Entra application, and the resources that tokens are asked for."""
+
+    tenant: str
+    client: str
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesTarget:
+    """A service account of a cluster that trusts the CI's issuer."""
+
+    server: str
+    namespace: str
+    service_account: str
+    audience: str
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenExchangeTarget:
+    """A token endpoint that speaks RFC 8693, and where its tokens are revoked (RFC 7009)."""
+
+    url: str
+    audience: str
+    scope: str | None = None
+    revoke_url: str | None = None
+
+
+Target = VaultTarget | AwsTarget | GcpTarget | AzureTarget | KubernetesTarget | TokenExchangeTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One row of the grants file: for which jobs, for how long, and for what.
+
+    Attributes:
+        name: its name in the file.
+        conditions: `for`; claim name to accepted values, all of which must match. Never empty.
+        target: what the token is exchanged for.
+        ttl: the life of each credential.
+        max: how long a step may go on having its credential renewed.
+        steps: the CI's step ids that may use it; empty means any.
+        accept: the built-in refusals it overrides.
+        audience: the audience to ask the CI for, if the target's default is not wanted.
+        line: where it stands in the file, for messages.
+    """
+
+    name: str
+    conditions: Mapping[str, tuple[Wanted, ...]]
+    target: Target
+    ttl: timedelta = DEFAULT_TTL
+    max: timedelta = DEFAULT_MAX
+    steps: tuple[str, ...] = ()
+    accept: frozenset[Accept] = frozenset()
+    audience: str | None = None
+    description: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One reason why a grant is not for a job.
+
+    Attributes:
+        claim: the claim's name, or the name of the built-in refusal.
+        wanted: what the grant asks for, as text.
+        got: what the job has, or `None` if it has no such claim.
+        remark: what is likely behind it, if we can tell; else empty.
+    """
+
+    claim: str
+    wanted: str
+    got: str | None
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether a grant is for a job, and every reason why not."""
+
+    grant: str
+    mismatches: tuple[Mismatch, ...]
+
+    @property
+    def is_allowed(self) -> bool:
+        """True if nothing speaks against it."""
+        return not self.mismatches
+
+
+# ── exchange ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One credential from issue to end.
+
+    Attributes:
+        id: our own name for it, unique, in every ledger entry about it.
+        grant: the grant's name.
+        target: which role or account, in the words of the provider's API.
+        expires_at: when it ends by itself (UTC); never later than was asked.
+    """
+
+    id: str
+    grant: str
+    target: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """What a reaper needs to end something that was issued. Never a secret.
+
+    Attributes:
+        kind: what it is: `accessor`, `lease`.
+        value: the provider's name for it.
+        expires_at: when it ends by itself (UTC).
+        fingerprint: SHA-256 of the issued token, in hex, where a token was issued.
+        packed_policy: how much of AWS's limit for session policies is used, in percent.
+    """
+
+    kind: str
+    value: str
+    expires_at: datetime | None = None
+    fingerprint: str | None = None
+    packed_policy: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsKeys:
+    """A session of AWS, as its SDKs use it.
+
+    Attributes:
+        access_key_id: names the session; no secret.
+        secret_access_key, session_token: the secrets.
+        expires_at: when it ends in effect (UTC): by its own end or by its policy's deadline.
+    """
+
+    access_key_id: str
+    secret_access_key: Secret
+    session_token: Secret
+    expires_at: datetime
+
+
+Served = AwsKeys
+"""What the loopback endpoint can hand over, beside plain variables."""
+
+
+class DeliveryMode(StrEnum):
+    """How a cloud's credential reaches the step.
+
+    `ENDPOINT`: asked for at the loopback endpoint, and renewed there. `CREDENTIAL_PROCESS`: the
+    same by way of a profile. `ENV`: in variables of the child; ends when it ends, not renewed.
+    """
+
+    ENDPOINT = "endpoint"
+    CREDENTIAL_PROCESS = "credential-process"
+    ENV = "env"
+
+
+class Outcome(StrEnum):
+    """How a lease ended: the word is chosen for being true."""
+
+    REVOKED = "revoked"
+    EXPIRES = "expires"
+    FAILED = "failed"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """One variable for the child: its value, and whether it may be seen in the log."""
+
+    value: Secret
+    is_public: bool = False

@@ -1,0 +1,1 @@
+"""redact: nothing of a secret in the log."""

@@ -1,0 +1,45 @@
+"""How much of a text's end must wait, because it may be the beginning of a needle."""
+
+from collections import defaultdict
+from collections.abc import Collection
+
+_GRAM = 8
+_STEP = 32
+
+
+class Beginnings:
+    """The proper prefixes of all needles, found by look-up instead of by an automaton of them all.
+
+    A prefix of 8 bytes or more shows a needle's gram at an offset of 0, 32, 64 ... somewhere in its
+    last 39 bytes, so that 32 look-ups rule out every long one, whatever the needles are.
+    """
+
+    def __init__(self, needles: Collection[bytes]) -> None:
+        self._short = {needle[:k] for needle in needles for k in range(1, min(_GRAM, len(needle)))}
+        self._grams: dict[bytes, list[tuple[bytes, int]]] = defaultdict(list)
+        for needle in needles:
+            for offset in range(0, len(needle) - _GRAM, _STEP):
+                self._grams[needle[offset : offset + _GRAM]].append((needle, offset))
+
+    def longest(self, text: bytes) -> int:
+        """Return the length of the longest end of `text` that is a proper prefix of a needle."""
+        size = len(text)
+        first = max(0, size - _STEP - _GRAM + 1)
+        last = [text[at : at + _GRAM] for at in range(first, size - _GRAM + 1)]
+        if not self._grams.keys().isdisjoint(last):
+            found = max(self._long(text, first, last))
+            if found:
+                return found
+        for length in range(min(_GRAM - 1, size), 0, -1):
+            if text[-length:] in self._short:
+                return length
+        return 0
+
+    def _long(self, text: bytes, first: int, last: list[bytes]) -> set[int]:
+        lengths = {0}
+        for at, gram in enumerate(last, first):
+            for needle, offset in self._grams.get(gram, ()):
+                length = len(text) - at + offset
+                if length < len(needle) and text.endswith(needle[:length]):
+                    lengths.add(length)
+        return lengths

@@ -1,0 +1,161 @@
+"""Which spellings of a secret to hunt: a log seldom shows one the way it was stored."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
+
+MIN_SECRET = 6
+"""Bytes. A shorter value would riddle the log with masks and could still be guessed."""
+
+MIN_FORM = 8
+"""Bytes that a derived form or a single line needs: shorter ones turn up by chance."""
+
+_ARMOUR = re.compile(rb"-----(BEGIN|END) [^-]*-----")
+_WORD = re.compile(rb"[^\W_]|[\x80-\xff]")
+_PERCENT_SAFE = ("", "/", "!*'()", ":/", "!$&'()*+,;=")
+_HTML_QUOTES = (("&quot;", "&#x27;"), ("&quot;", "&#39;"), ("&quot;", "&apos;"), ("&#34;", "&#39;"))
+
+
+def spellings(secret: bytes) -> tuple[bytes, ...]:
+    """Return `secret` and every form of it that ordinary tools print, without duplicates.
+
+    Args:
+        secret: the value, stripped of white space at its ends.
+    """
+    text = secret.decode("utf-8", "surrogateescape")
+    texts = (*_percent(text), *_json(text), *_shell(text), *_python(text), *_markup(text))
+    derived = (
+        *_layouts(secret),
+        *_base64(secret),
+        *_base64(text.encode("utf-16-le", "surrogatepass")),  # powershell -EncodedCommand
+        *_hex(secret),
+        repr(secret)[2:-1].encode(),
+        *(form.encode("utf-8", "surrogateescape") for form in texts),
+    )
+    return tuple(dict.fromkeys((secret, *(form for form in derived if len(form) >= MIN_FORM))))
+
+
+def mask_lines(text: str) -> tuple[str, ...]:
+    """Return the single-line strings to register with GitHub's `::add-mask::` for this value.
+
+    The runner derives padded base64, JSON, percent and XML forms by itself (`HostContext.cs`);
+    hex, URL-safe and unpadded base64 it does not. A value of several lines is given line by line,
+    a JSON document by its strings, because the runner would mask every `{` of it.
+    """
+    secret = encode(text).strip()
+    parts = list(_json_strings(secret)) or [secret]
+    lines = [line for part in parts for line in _worthy_lines(part)]
+    whole = [secret] if b"\n" not in secret else []
+    forms = [form for form in (*_base64(secret), *_hex(secret)) if len(form) >= MIN_FORM]
+    found = dict.fromkeys((*whole, *lines, *forms)) if secret else ()
+    return tuple(line.decode("utf-8", "replace") for line in found)
+
+
+def encode(text: str) -> bytes:
+    """Return the bytes that a log would show for `text`, whatever it holds."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _layouts(secret: bytes) -> Iterator[bytes]:
+    """Line by line, with other line ends, and the strings of a JSON document."""
+    for part in (secret, *_json_strings(secret)):
+        lines = part.splitlines()
+        yield part
+        yield b"\r\n".join(lines)
+        yield b" ".join(lines)
+        yield from _worthy_lines(part)
+
+
+def _worthy_lines(value: bytes) -> Iterator[bytes]:
+    for line in map(bytes.strip, value.splitlines()):
+        if _WORD.search(line) and not _ARMOUR.fullmatch(line):
+            yield line
+
+
+def _json_strings(value: bytes) -> Iterator[bytes]:
+    if not value.startswith((b"{", b"[")):
+        return
+    try:
+        waiting: list[object] = [json.loads(value)]
+    except (ValueError, RecursionError):
+        return
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+        elif isinstance(node, str) and len(node) >= MIN_FORM:
+            yield encode(node).strip()
+
+
+def _base64(secret: bytes) -> Iterator[bytes]:
+    """At each of three alignments the characters that the secret alone decides, and whole."""
+    for pad, dropped in ((0, 0), (1, 2), (2, 3)):
+        decided = 8 * (pad + len(secret)) // 6
+        yield from _both_alphabets(base64.b64encode(bytes(pad) + secret)[dropped:decided])
+    whole = base64.b64encode(secret)
+    yield from _both_alphabets(whole)
+    yield from _both_alphabets(whole.rstrip(b"="))
+
+
+def _both_alphabets(form: bytes) -> tuple[bytes, bytes]:
+    return form, form.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _hex(secret: bytes) -> Iterator[bytes]:
+    for form in (secret.hex(), secret.hex(" ")):  # xxd -p, od -An -tx1
+        yield form.encode()
+        yield form.upper().encode()
+
+
+def _percent(text: str) -> Iterator[str]:
+    forms = [quote(text, safe, errors="surrogateescape") for safe in _PERCENT_SAFE]
+    forms.append(quote_plus(text, errors="surrogateescape"))
+    for form in forms:
+        yield form
+        yield re.sub("%..", lambda escape: escape[0].lower(), form)
+
+
+def _json(text: str) -> Iterator[str]:
+    for ascii_only in (True, False):
+        form = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield form
+        yield form.replace("/", "\\/")
+        yield _unicode_escape(form, "<>&")  # Go
+        yield _unicode_escape(form, "<>&='")  # Gson
+        yield json.dumps(form, ensure_ascii=ascii_only)[1:-1]  # JSON in JSON
+
+
+def _unicode_escape(form: str, characters: str) -> str:
+    return form.translate({ord(c): f"\\u{ord(c):04x}" for c in characters})
+
+
+def _shell(text: str) -> Iterator[str]:
+    yield text.replace("'", "'\\''")  # bash set -x
+    yield text.replace("'", "'\"'\"'")  # shlex.quote
+    yield re.sub("('+)", "'\"\\1\"'", text)  # ash set -x
+    yield re.sub(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}])""", r"\\\1", text)  # bash printf %q
+    yield re.sub(r'([\\"$`])', r"\\\1", text)  # inside double quotes
+    yield text.replace("$", "$$")  # make, docker compose
+    named = {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
+    yield "".join(  # bash $'...'
+        named.get(c) or (f"\\{ord(c):03o}" if c < " " or c == "\x7f" else c) for c in text
+    )
+
+
+def _python(text: str) -> Iterator[str]:
+    yield repr(text)[1:-1]
+    yield repr(text + "'\"")[1:-4]  # as it looks inside a longer text that holds both quotes
+
+
+def _markup(text: str) -> Iterator[str]:
+    bare = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield bare
+    for double, single in _HTML_QUOTES:
+        yield bare.replace('"', double).replace("'", single)

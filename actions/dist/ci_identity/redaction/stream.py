@@ -1,0 +1,178 @@
+"""Mask secrets in a stream that comes in any pieces, and hold back no byte that need not wait."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from ci_identity.errors import ConfigurationError, ShortSecretError
+from ci_identity.redaction.hold import Beginnings
+from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
+from ci_identity.redaction.scan import Span
+from ci_identity.redaction.view import HEAD, STRING, PlainView, TerminalView, View
+from ci_identity.secret import Secret
+
+try:
+    from ci_identity.redaction.simd import Scanner
+except ImportError:  # the extra `fast` is not installed
+    from ci_identity.redaction.scan import Scanner  # type: ignore[assignment]  # has the same methods
+
+MIN_PARTIAL = 8
+"""Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
+
+_VIEWS: dict[str, type[View]] = {"default": TerminalView, "fast": PlainView}
+
+
+class Redactor:
+    """Puts a mask in the place of every secret, in every spelling of it.
+
+    What is masked is the union of all occurrences; stretches that overlap or touch get one mask,
+    and masks are never looked at again. Held back is only the longest end of the stream that may
+    still become a secret. The output depends on the bytes alone, not on how they were cut into
+    pieces, but for one thing: in mode `default` a line end is never held back for the sake of
+    under 8 bytes, so that these few show where a secret is wrapped *and* written in two pieces.
+
+    Args:
+        secrets: the values; empty and blank ones are ignored.
+        mask: what is written in their place.
+        mode: `default` also finds what escape sequences or line wraps split; `fast` does not look.
+
+    Raises:
+        ShortSecretError: a value has under 6 bytes.
+        ConfigurationError: there is no such mode.
+    """
+
+    def __init__(
+        self,
+        secrets: Iterable[Secret | str] = (),
+        *,
+        mask: str = "[MASKED]",
+        mode: Literal["default", "fast"] = "default",
+    ) -> None:
+        if mode not in _VIEWS:
+            message = f"there is no redaction mode {mode!r}: choose default or fast"
+            raise ConfigurationError(message)
+        self._view = _VIEWS[mode]
+        self._mask = mask.encode()
+        self._needles: dict[bytes, None] = {}
+        self._tail = b""  # what may still become part of a secret
+        self._done = 0  # how much of the tail the output accounts for already
+        self._is_open = False  # whether the output ends with a mask
+        for secret in secrets:
+            self._learn(secret, "a value")
+        self._index()
+
+    def add(self, secret: Secret | str, *, name: str = "a value") -> None:
+        """Mask this one too, from here on; another thread than the one that feeds may call it.
+
+        Args:
+            secret: the value; ignored if empty or blank.
+            name: what the message calls it, say the key in the grant.
+
+        Raises:
+            ShortSecretError: it has under 6 bytes.
+        """
+        self._learn(secret, name)
+        self._index()
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the stream and return those that can be shown by now."""
+        view = self._view(self._tail + data)
+        start, held = self._held(view)
+        until = view.line_end(start) if held < MIN_PARTIAL else start
+        shown = self._show(view, self._hits(view), until)
+        self._done -= start
+        self._tail = view.raw[start:]
+        return shown
+
+    def finish(self) -> bytes:
+        """Return the rest at the end of the stream; the beginning of a secret is masked."""
+        view = self._view(self._tail)
+        start, held = self._held(view)
+        hits = self._hits(view)
+        if held >= MIN_PARTIAL:
+            hits = _merged([*hits, (start, view.end)])
+        shown = self._show(view, hits, view.end) + self._masked(view.raw[view.end :])
+        self._tail, self._done, self._is_open = b"", 0, False
+        return shown
+
+    def _learn(self, secret: Secret | str, name: str) -> None:
+        value = encode(secret.reveal() if isinstance(secret, Secret) else secret).strip()
+        if not value:
+            return
+        if len(self._view.needle(value)) < MIN_SECRET:
+            message = f"{name} is too short to be masked: it has under {MIN_SECRET} bytes"
+            raise ShortSecretError(message)
+        needles = map(self._view.needle, spellings(value))
+        self._needles |= dict.fromkeys(needle for needle in needles if len(needle) >= MIN_SECRET)
+
+    def _index(self) -> None:
+        self._scanner = Scanner(self._needles)
+        self._heads = Scanner({needle[:HEAD] for needle in self._needles})
+        self._beginnings = Beginnings(self._needles)
+
+    def _held(self, view: View) -> tuple[int, int]:
+        """Return where what must wait begins in `view.raw`, and how much of a secret it shows."""
+        held = self._beginnings.longest(view.text)
+        start = view.tail(held)
+        if view.hides:  # an escape sequence may have eaten the first bytes of it
+            also = self._beginnings.longest(view.raw[: view.end])
+            start, held = min(start, view.sequence(view.end - also)), max(held, also)
+        return start, held
+
+    def _hits(self, view: View) -> list[Span]:
+        hits = view.spans(self._scanner.hits(view.text))
+        if view.hides and any(self._heads.hits(view.eaten())):
+            hits += self._scanner.hits(view.raw[: view.end])
+        return _merged(hits)
+
+    def _show(self, view: View, hits: list[Span], until: int) -> bytes:
+        """Return the output for `view.raw` from `_done` up to `until`, or to a hit's end beyond."""
+        shown: list[bytes] = []
+        at = self._done
+        for start, end in hits:
+            if start >= until:
+                break
+            if end <= at:
+                continue
+            if start > at:
+                shown.append(self._strings_masked(view, view.raw[at:start]))
+                self._is_open = False
+            if not self._is_open:
+                shown.append(self._mask)
+                self._is_open = True
+            shown.append(self._strings_masked(view, view.kept(max(at, start), end)))
+            at = end
+        if at < until:
+            shown.append(self._strings_masked(view, view.raw[at:until]))
+            self._is_open = False
+        self._done = max(at, until)
+        return b"".join(shown)
+
+    def _strings_masked(self, view: View, piece: bytes) -> bytes:
+        """Return `piece`, masked where escape sequences carry text: titles and links are unseen."""
+        if not view.has_strings or not any(self._scanner.hits(b"".join(STRING.findall(piece)))):
+            return piece
+        return STRING.sub(lambda string: self._masked(string[0]), piece)
+
+    def _masked(self, piece: bytes) -> bytes:
+        """Return `piece` with every secret in it masked, and the beginning of one at its end."""
+        hits = list(self._scanner.hits(piece))
+        held = self._beginnings.longest(piece)
+        if held >= MIN_PARTIAL:
+            hits.append((len(piece) - held, len(piece)))
+        shown: list[bytes] = []
+        at = 0
+        for start, end in _merged(hits):
+            shown += piece[at:start], self._mask
+            at = end
+        return b"".join((*shown, piece[at:]))
+
+
+def _merged(hits: Iterable[Span]) -> list[Span]:
+    """Return the union of `hits`, in order, as stretches that neither overlap nor touch."""
+    merged: list[Span] = []
+    for start, end in sorted(hits):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged

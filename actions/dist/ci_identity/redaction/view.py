@@ -1,0 +1,207 @@
+"""What a person sees of raw output: without escape sequences, without the ends of lines."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import accumulate
+from typing import Protocol
+
+from ci_identity.redaction.scan import Span
+
+# ECMA-48 section 5: control sequences (CSI) and character sets; control strings (OSC, DCS, SOS,
+# PM, APC), which carry text; and whatever else is ESC and one byte, a cut-off sequence included.
+_COMMON = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~])"
+_STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
+_ESCAPE = _COMMON + b"|" + _STRING + rb"|\x1b[0-~]"
+_UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
+
+HEAD = 16
+"""Bytes of a secret's beginning that are looked for where an escape sequence may have eaten it."""
+
+_EATEN = re.compile(rb"\x1b(?=((?:" + _COMMON[4:] + rb"|[0-~])[^\x1b]{0,%d}))" % (HEAD - 1))
+ESCAPE = re.compile(b"(" + _ESCAPE + b")")
+STRING = re.compile(_STRING)
+_COLOUR = re.compile(b"(" + _COMMON + b")")
+_UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
+_LONGEST_ESCAPE = 520
+
+
+class View(Protocol):
+    """Raw output, and what of it is matched against the needles.
+
+    Attributes:
+        raw: the bytes as they came.
+        text: the bytes that are matched.
+        end: where in `raw` the part ends that can be read already.
+        has_strings: whether an escape sequence may carry text of its own, such as a link.
+        hides: whether `raw` has bytes that `text` has not, line ends aside.
+    """
+
+    raw: bytes
+    text: bytes
+    end: int
+    has_strings: bool
+    hides: bool
+
+    def __init__(self, raw: bytes) -> None: ...
+
+    @staticmethod
+    def needle(needle: bytes) -> bytes:
+        """Return `needle` as it would stand in `text`."""
+        ...
+
+    def eaten(self) -> bytes:
+        """Return each escape sequence without its ESC, and `HEAD` - 1 bytes behind it.
+
+        A secret behind a sequence that was cut off loses its first byte to it: `ESC [` and `ghs_`
+        is `ESC [ g` and `hs_`. It is in `raw` all the same.
+        """
+        ...
+
+    def sequence(self, place: int) -> int:
+        """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
+        ...
+
+    def spans(self, hits: Iterable[Span]) -> list[Span]:
+        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
+        ...
+
+    def tail(self, size: int) -> int:
+        """Return where in `raw` the last `size` bytes of `text` begin."""
+        ...
+
+    def line_end(self, start: int) -> int:
+        """Return where the last line end of `raw` from `start` on ends, or else `start`."""
+        ...
+
+    def kept(self, start: int, end: int) -> bytes:
+        """Return what stays of a masked `raw[start:end]`: escape sequences, so colours balance."""
+        ...
+
+
+class PlainView:
+    """Mode `fast`: the bytes and nothing else."""
+
+    has_strings = hides = False
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = self.text = raw
+        self.end = len(raw)
+
+    @staticmethod
+    def needle(needle: bytes) -> bytes:
+        """Return `needle` itself."""
+        return needle
+
+    def eaten(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def sequence(self, place: int) -> int:
+        """Return `place`: no byte is in a sequence here."""
+        return place
+
+    def spans(self, hits: Iterable[Span]) -> list[Span]:
+        """Return the stretches themselves."""
+        return list(hits)
+
+    def tail(self, size: int) -> int:
+        """Return where the last `size` bytes begin."""
+        return self.end - size
+
+    def line_end(self, start: int) -> int:
+        """Return `start`: a line end is a byte like any other here."""
+        return start
+
+    def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the protocol's signature
+        """Return nothing."""
+        return b""
+
+
+class TerminalView:
+    """Mode `default`: colours, cursor moves, titles and line wraps do not hide a secret."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.end = _readable(raw)
+        self._pieces = _COLOUR.split(raw[: self.end])
+        text = b"".join(self._pieces[::2])
+        self.has_strings = b"\x1b" in text
+        if self.has_strings:
+            self._pieces = ESCAPE.split(raw[: self.end])
+            text = b"".join(self._pieces[::2])
+        self.hides = len(text) != self.end
+        self.text = _joined(text)
+
+    @staticmethod
+    def needle(needle: bytes) -> bytes:
+        """Return `needle` without line ends and escape sequences."""
+        return _joined(ESCAPE.sub(b"", needle))
+
+    def eaten(self) -> bytes:
+        """Return each escape sequence without its ESC, and what stands behind it."""
+        if self.has_strings:
+            return b"\x1b".join(_EATEN.findall(self.raw, 0, self.end))
+        pairs = zip(self._pieces[1::2], self._pieces[2::2], strict=True)
+        return b"".join([sequence + behind[: HEAD - 1] for sequence, behind in pairs])[1:]
+
+    def sequence(self, place: int) -> int:
+        """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
+        start = self.raw.rfind(b"\x1b", max(0, place - _LONGEST_ESCAPE), place)
+        found = ESCAPE.match(self.raw, start, self.end) if start >= 0 else None
+        return start if found and found.end() > place else place
+
+    def spans(self, hits: Iterable[Span]) -> list[Span]:
+        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
+        found = list(hits)
+        if not found or len(self.text) == self.end:  # nothing is hidden
+            return found
+        line_ends, run_ends, hidden = self._gaps
+
+        def place(index: int) -> int:
+            index += bisect_right(line_ends, index)
+            return index + hidden[bisect_right(run_ends, index)]
+
+        return [(place(start), place(end - 1) + 1) for start, end in found]
+
+    @property
+    def _gaps(self) -> tuple[list[int], list[int], list[int]]:
+        """Where lines end in `text`, where runs end if line ends count, what is hidden before."""
+        seen, sequences = self._pieces[::2], self._pieces[1::2]
+        lines = b"".join(seen).replace(b"\r", b"\n").split(b"\n")
+        return (
+            list(accumulate(map(len, lines))),
+            list(accumulate(map(len, seen))),
+            list(accumulate(map(len, sequences), initial=0)),
+        )
+
+    def tail(self, size: int) -> int:
+        """Return where in `raw` the last `size` bytes of `text` begin."""
+        if not size:
+            return self.end
+        line = self.raw.rfind(b"\n", 0, self.end) + 1  # no escape sequence goes over a line end
+        last_run = ESCAPE.split(self.raw[line : self.end])[-1]
+        if last_run.endswith(self.text[-size:]):
+            return self.end - size
+        [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])
+        return start
+
+    def line_end(self, start: int) -> int:
+        """Return where the last line end of `raw` from `start` on ends, or else `start`."""
+        found = max(self.raw.rfind(b"\n", start, self.end), self.raw.rfind(b"\r", start, self.end))
+        return max(found + 1, start)
+
+    def kept(self, start: int, end: int) -> bytes:
+        """Return the escape sequences of the masked `raw[start:end]`."""
+        return b"".join(ESCAPE.findall(self.raw, start, end))
+
+
+def _joined(text: bytes) -> bytes:
+    return text.replace(b"\n", b"").replace(b"\r", b"")
+
+
+def _readable(raw: bytes) -> int:
+    """Return where an escape sequence starts that `raw` breaks off in, or else its length."""
+    last = max(0, len(raw) - _LONGEST_ESCAPE)
+    unfinished = _UNFINISHED_ESCAPE.search(raw, last) if raw.find(b"\x1b", last) >= 0 else None
+    return unfinished.start() if unfinished else len(raw)

@@ -1,0 +1,211 @@
+"""Sessions around one child process: what it is given, and what is said of its end."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from ci_identity.delivery.handover import Handover
+from ci_identity.delivery.process import locate
+from ci_identity.errors import (
+    ConfigurationError,
+    ConflictingVariableError,
+    OutputLostError,
+    UndeliverableError,
+)
+from ci_identity.model import Delivered, DeliveryMode, VaultTarget
+from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
+from ci_identity.session import Session, delivery_mode, load_grants
+from ci_identity.settings import Settings
+from ci_identity.supervision import Finished, Patience, Signals, Supervision, not_started
+
+_log = logging.getLogger("ci_identity")
+
+
+def run_sessions(
+    command: Sequence[str],
+    sessions: Callable[[Callable[[float], None], Handover], Sequence[Session]],
+    environ: Mapping[str, str],
+    *,
+    owns_process: bool = False,
+    is_terminal: bool | None = None,
+    patience: Patience | None = None,
+) -> Finished:
+    """Run `command` with what the sessions give, and revoke when it ends.
+
+    Args:
+        command: the program and its arguments.
+        sessions: makes the sessions, not yet open, given the function that they pause with and
+            the hand-over that they share.
+        environ: the job's variables; `PATH` is where the program is looked for.
+        owns_process: this process is there for nothing else, so it may adopt and reap orphans.
+        is_terminal: whether the child gets a terminal; by default if our stdout is one.
+        patience: how long each part of an ending may take.
+
+    Raises:
+        CiIdentityError: nothing was started; what had been issued is revoked.
+        RevocationError: the command succeeded, but a lease may still be alive.
+        OutputLostError: the command succeeded, but its output could not be written.
+    """
+    try:
+        path = locate(command[0], environ)
+    except OSError as error:
+        return not_started(command[0], error)
+    with Signals() as signals, ExitStack() as stack:
+        handover = Handover(Settings.from_environ(environ).state_dir)
+        opened = sessions(signals.pause, handover)
+        _check_variables(opened)
+        stack.callback(_say_head, opened)
+        stack.callback(handover.close)
+        stack.callback(_close, opened, is_pressing=True)  # what an error leaves open
+        for session in opened:
+            session.open()
+        supervision = Supervision(
+            signals,
+            end=lambda is_pressing: _close(opened, is_pressing=is_pressing),
+            patience=patience or Patience(),
+            owns_process=owns_process,
+            is_terminal=os.isatty(1) if is_terminal is None else is_terminal,
+        )
+        for session in opened:
+            session.redact_with(supervision.redact)
+        finished = supervision.run(path, command, handover.environ(environ, _given(opened)))
+    if finished.code == 0:
+        for session in opened:
+            session.check()
+        _check_output(supervision.lost)
+    return finished
+
+
+def run(  # noqa: PLR0913  # all but the first are keyword-only
+    command: Sequence[str],
+    *,
+    grants: Sequence[str],
+    step: str | None = None,
+    ttl: timedelta | None = None,
+    grants_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    delivery: str = "endpoint",
+) -> int:
+    """Run `command` with one or more grants, as `ci-identity exec` does, and return its exit code.
+
+    From the main thread it forwards SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 to the
+    command. Processes that the command leaves behind stay behind: only `exec`, whose process is
+    there for nothing else, adopts and ends them.
+
+    Args:
+        command: the program, found on `PATH`, and its arguments.
+        grants: names of grants in the grants file.
+        step: the step's id, or a label where the CI has none.
+        ttl: the life of each credential, at most the grant's own.
+        grants_file: the grants file, if it is not where it is looked for.
+        environ: the job's variables; by default those of this process.
+        delivery: how a cloud's credential reaches the command: `endpoint`, `credential-process`
+            or `env`; see `DeliveryMode`.
+
+    Returns:
+        The exit code of the command, 128 + N if it died by signal N; 127 or 126 if it could not
+        be started.
+
+    Raises:
+        CiIdentityError: nothing was started; what had been issued is revoked.
+        RevocationError: the command succeeded, but a lease may still be alive.
+    """
+    return run_command(
+        command,
+        grants=grants,
+        step=step,
+        ttl=ttl,
+        grants_file=grants_file,
+        environ=os.environ if environ is None else environ,
+        delivery=delivery_mode(delivery),
+    ).code
+
+
+def run_command(  # noqa: PLR0913  # what `run` takes, and one more
+    command: Sequence[str],
+    *,
+    grants: Sequence[str],
+    step: str | None,
+    ttl: timedelta | None,
+    grants_file: Path | None,
+    environ: Mapping[str, str],
+    delivery: DeliveryMode,
+    owns_process: bool = False,
+    is_terminal: bool | None = None,
+) -> Finished:
+    """Do what `run` says, for a process that may be there for nothing else; see `run_sessions`."""
+    if isinstance(command, str) or isinstance(grants, str):
+        message = "the command, and the grants, must each be a list of texts"
+        raise ConfigurationError(message, hint='as in: run(["ls", "-la"], grants=["migrate-db"])')
+
+    def sessions(pause: Callable[[float], None], handover: Handover) -> list[Session]:
+        file = load_grants(grants_file, environ)
+        return [
+            Session(
+                file.grant(name),
+                environ,
+                step=step,
+                ttl=ttl,
+                pause=pause,
+                delivery=delivery,
+                handover=handover,
+            )
+            for name in dict.fromkeys(grants)
+        ]
+
+    return run_sessions(
+        command, sessions, environ, owns_process=owns_process, is_terminal=is_terminal
+    )
+
+
+def _given(sessions: Sequence[Session]) -> Mapping[str, Delivered]:
+    return {name: given for session in sessions for name, given in session.variables.items()}
+
+
+def _close(sessions: Sequence[Session], *, is_pressing: bool) -> None:
+    """End every session that is open, all at once: no provider waits for a slow one."""
+    budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
+    threads = [
+        threading.Thread(target=session.close, kwargs={"budget": budget}, name="revocation")
+        for session in sessions
+        if session.is_open
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _say_head(sessions: Sequence[Session]) -> None:
+    written = [session for session in sessions if session.head]
+    if written:
+        last = max(written, key=lambda session: session.head_place)
+        _log.info("ledger head: %s", last.head)
+
+
+def _check_output(lost: Sequence[str]) -> None:
+    for problem in lost:
+        message = f"the command succeeded, but its output could not be written: {problem}"
+        raise OutputLostError(message)
+
+
+def _check_variables(sessions: Sequence[Session]) -> None:
+    """Refuse, before anything is issued, what could not be delivered."""
+    if not sessions:
+        message = "there is no grant to run the command with"
+        raise ConfigurationError(message, hint="name one")
+    seen: dict[str, str] = {}
+    for session in sessions:
+        grant = session.grant
+        if isinstance(grant.target, VaultTarget) and not grant.target.secrets:
+            message = f"the grant {grant.name} gives a command nothing"
+            raise UndeliverableError(message)
+        for name in session.promises:
+            if name in seen:
+                message = f"the grants {seen[name]} and {grant.name} both deliver {name}"
+                raise ConflictingVariableError(message)
+            seen[name] = grant.name

@@ -1,0 +1,583 @@
+"""One grant from request to revocation. This module alone knows the order; read it first.
+
+identify -> decide -> record the intent -> exchange -> record what was issued -> arm the mask
+-> record the delivery -> (the step runs; what it asks for is renewed) -> revoke -> record the end
+"""
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from ci_identity.delivery.aws import KEYS, AwsOffer, key_variables
+from ci_identity.delivery.environ import Environment
+from ci_identity.delivery.handover import Handover
+from ci_identity.errors import (
+    CiIdentityError,
+    ConfigurationError,
+    DeniedError,
+    IdentityError,
+    InterruptedRunError,
+    LedgerError,
+    MissingDependencyError,
+    NotRenewedError,
+)
+from ci_identity.exchangers import exchanger_for
+from ci_identity.exchangers.interface import Credential, Exchanger, ExchangeRequest
+from ci_identity.grants.decide import decide, refusal
+from ci_identity.grants.load import GrantsFile, find, load
+from ci_identity.ledger.entry import Entry, Event
+from ci_identity.ledger.writer import Ledger
+from ci_identity.model import (
+    AwsKeys,
+    AwsTarget,
+    Delivered,
+    DeliveryMode,
+    Grant,
+    Handle,
+    JobIdentity,
+    Lease,
+    Outcome,
+    SubjectToken,
+    VaultTarget,
+)
+from ci_identity.recording import Recorder
+from ci_identity.redaction.mask import mask_in_log
+from ci_identity.renewal import Renewal
+from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED, Revocation, end
+from ci_identity.scrutiny import check_life, check_values
+from ci_identity.secret import Secret
+from ci_identity.settings import Settings, private_directory
+from ci_identity.sources import fetch, sources
+from ci_identity.sources.claims import identify
+from ci_identity.sources.interface import Source
+
+if TYPE_CHECKING:
+    import boto3
+    import hvac
+
+_log = logging.getLogger("ci_identity")
+
+
+def session(
+    grant: str | Grant,
+    *,
+    step: str | None = None,
+    ttl: timedelta | None = None,
+    grants_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    delivery: str = "endpoint",
+) -> "Session":
+    """Return a session for one grant; enter it to open it, leave it to revoke.
+
+    Args:
+        grant: the name of a grant in the grants file, or a grant of your own making.
+        step: the step's id, or a label where the CI has none.
+        ttl: the life of the credential, at most the grant's own.
+        grants_file: the grants file, if it is not where it is looked for.
+        environ: the job's variables; by default those of this process.
+        delivery: how a cloud's credential reaches a child: see `DeliveryMode`.
+
+    Raises:
+        ConfigurationError: the grants file, the name or the ttl cannot be used.
+    """
+    variables = os.environ if environ is None else environ
+    if isinstance(grant, str):
+        grant = load_grants(grants_file, variables).grant(grant)
+    return Session(grant, variables, step=step, ttl=ttl, delivery=delivery_mode(delivery))
+
+
+def delivery_mode(text: str) -> DeliveryMode:
+    """Return the way of delivery that `text` names.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    try:
+        return DeliveryMode(text)
+    except ValueError:
+        message = f"there is no delivery {text!r}"
+        raise ConfigurationError(message, hint=f"choose one of {', '.join(DeliveryMode)}") from None
+
+
+def load_grants(grants_file: Path | None, environ: Mapping[str, str]) -> GrantsFile:
+    """Load the grants file that `grants_file`, `environ` or the working folder names."""
+    return load(find(grants_file, Settings.from_environ(environ).grants, Path.cwd()))
+
+
+class Session:
+    """One grant, opened for one step. A context manager: leaving it revokes, whatever happened.
+
+    Args:
+        grant: the grant to open.
+        environ: the job's variables.
+        step: the step's id; it must be the CI's own where the CI has one, else it is a label.
+        ttl: the life of the credential, at most the grant's.
+        delivery: how a cloud's credential reaches a child.
+        handover: where the child of several sessions is handed what they give; closed by whoever
+            made it. By default one of this session's own.
+        candidates: where to look for the job's token; by default every source there is.
+        exchanger: who swaps the token; by default the one for the grant's target.
+        pause: sleeps that many seconds between two tries, and raises if the job was cancelled.
+
+    Attributes:
+        identity: who the job is; after opening.
+        lease: what was issued, and until when; after opening.
+        revocation: how it ended; after closing.
+        steered_by: names of the environment variables that chose an endpoint, a proxy or a CA.
+        head: the hash of the last ledger entry about it.
+
+    Raises, on entering:
+        IdentityError, DeniedError, ExchangeError, ProviderUnavailableError, DeliveryError,
+        LedgerError: in the order of the steps above. Whatever had been issued by then is revoked.
+    """
+
+    def __init__(  # noqa: PLR0913  # all but two are keyword-only and have a default
+        self,
+        grant: Grant,
+        environ: Mapping[str, str],
+        *,
+        step: str | None = None,
+        ttl: timedelta | None = None,
+        delivery: DeliveryMode = DeliveryMode.ENDPOINT,
+        handover: Handover | None = None,
+        candidates: Sequence[Source] | None = None,
+        exchanger: Exchanger | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if ttl is not None and not timedelta(seconds=1) <= ttl <= grant.ttl:
+            most = f"{grant.ttl.total_seconds():.0f} s"
+            message = f"the grant {grant.name} allows a ttl from 1 s to {most}"
+            raise ConfigurationError(message, hint="ask for less, or have the grant changed")
+        settings = Settings.from_environ(environ)
+        self.grant = grant
+        self.identity: JobIdentity | None = None
+        self.revocation: Revocation | None = None
+        self.steered_by: tuple[str, ...] = ()
+        self._environ = environ
+        self._step = step
+        self._ttl = ttl or grant.ttl
+        self._mode = delivery
+        self._candidates = sources(environ) if candidates is None else candidates
+        self._exchanger = exchanger or exchanger_for(grant, environ)
+        self._pause = pause
+        self._settings = settings
+        self._owns_handover = handover is None
+        self._handover = handover or Handover(settings.state_dir)
+        self._lease_id = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        self._credential: Credential | None = None
+        self._recorder: Recorder | None = None
+        self._renewal: Renewal | None = None
+        self._renewed_until = datetime.min.replace(tzinfo=UTC)
+        self._redact: Callable[[Secret], None] = lambda _: None
+        self._superseded: tuple[Secret, ...] = ()
+        self._closing = RLock()
+        self._unrecorded: LedgerError | None = None
+
+    def __repr__(self) -> str:
+        return f"Session({self.grant.name}, lease={self._lease_id})"
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        if error is None:
+            self.check()
+
+    # ── the order ────────────────────────────────────────────────────────────────────────────
+
+    def open(self) -> None:
+        """Go from the job's token to a credential that may be used. See the class for errors."""
+        token = self._fetch()
+        self.identity = self._identify(token)
+        decision = decide(self.grant, self.identity, step=self._step)
+        if not decision.is_allowed:
+            self._records.denied(DeniedError.code)
+            raise refusal(decision)
+        private_directory(self._settings.state_dir)
+        asked_at = datetime.now(UTC)
+        self._records.requested(asked_at + self._ttl)
+        try:
+            self._pause(0.0)
+            request = self._request(token, self._ttl)
+            credential = self._exchanger.exchange(request)
+            self._hold(credential)
+            self._check_life(credential, asked_at, self._ttl)
+            check_values(credential.variables)
+            self._handover.open()
+            self._offer()
+            mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
+            self._records.delivered(credential.expires_at)
+            self._start_renewing(credential)
+            self._announce(self.identity)
+            self._pause(0.0)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def close(self, *, budget: float = BUDGET) -> Revocation:
+        """End the lease at the provider within `budget` seconds, record how, and say it.
+
+        May be called twice, and from another thread; what the first call found is kept.
+        """
+        self._stop_renewing(timeout=0.0)
+        with self._closing:  # a second end would be refused, and called a failure
+            if self.revocation is None:
+                self.revocation = self._end(budget, reason=None)
+        self._stop_renewing(timeout=1.0)
+        return self.revocation
+
+    def check(self) -> None:
+        """Raise if the end, looked at afterwards, is not what it should be.
+
+        Raises:
+            RevocationError: the lease may still be alive.
+            LedgerError: it has ended, but that is not on record.
+        """
+        self.close().check()
+        if error := self._unrecorded or self._records.unrecorded:
+            raise error
+
+    # ── what the step gets ───────────────────────────────────────────────────────────────────
+
+    @property
+    def lease(self) -> Lease:
+        """What was issued: our id of it, the target, and when it ends by itself."""
+        return self._lease or Lease(
+            id=self._lease_id,
+            grant=self.grant.name,
+            target=self._exchanger.target,
+            expires_at=datetime.now(UTC) + self._ttl,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """True from the first thing that was issued to the end."""
+        return self._credential is not None and self.revocation is None
+
+    @property
+    def head(self) -> str:
+        """The hash of the last ledger entry about it; empty if there is none."""
+        return self._recorder.head if self._recorder else ""
+
+    @property
+    def head_place(self) -> int:
+        """Where in the ledger the entry is whose hash is `head`."""
+        return self._records.place
+
+    @property
+    def promises(self) -> tuple[str, ...]:
+        """Names of the variables that two grants of one child cannot both give."""
+        match self.grant.target:
+            case VaultTarget(secrets=secrets):
+                return tuple(secrets)
+            case AwsTarget() if self._mode is DeliveryMode.ENV:
+                return KEYS
+            case _:
+                return ()
+
+    @property
+    def variables(self) -> Mapping[str, Delivered]:
+        """The variables that the grant gives, by name; empty before opening and after closing."""
+        if self._credential is None or self.revocation:
+            return {}
+        if self._mode is DeliveryMode.ENV and isinstance(self._credential.served, AwsKeys):
+            region = cast("AwsTarget", self.grant.target).region
+            return {**self._credential.variables, **key_variables(self.aws_keys(), region)}
+        return self._credential.variables
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The values that must not be seen in a log: what the grant gives, unless it is public."""
+        given = [given.value for given in self.variables.values() if not given.is_public]
+        served = self._credential.secrets if self._credential and not self.revocation else ()
+        return (*given, *served, *self._superseded, *self._handover.secrets)
+
+    def redact_with(self, redact: Callable[[Secret], None]) -> None:
+        """Have `redact` called with every secret there is, and with each that comes by renewal."""
+        with self._closing:
+            self._redact = redact
+            for secret in self.secrets:
+                redact(secret)
+
+    @property
+    def environ(self) -> Environment:
+        """The whole environment for a child process: the job's without what could mint or hold
+        another credential, and with what the grant gives.
+
+        Give it to `subprocess` as `env`. It shows no values, and cannot be copied or pickled.
+        """  # noqa: D205  # one sentence over two lines
+        return self._handover.environ(self._environ, self.variables)
+
+    @property
+    def private_folder(self) -> Path:
+        """The folder, for this user only, that the clouds' own tools are pointed to."""
+        return self._handover.folder
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the lease ended; `None` while it lives."""
+        return self.revocation.outcome if self.revocation else None
+
+    def hvac(self) -> "hvac.Client":
+        """Return an `hvac.Client` with the step's token; closing the session ends it.
+
+        A narrowed token cannot look itself up, so `is_authenticated()` says False of it.
+
+        Raises:
+            ConfigurationError: the grant is not for Vault or OpenBao, or the session is not open.
+        """
+        from ci_identity.exchangers.vault import VaultCredential  # noqa: PLC0415  # on demand
+
+        credential = None if self.revocation else self._credential
+        if not isinstance(credential, VaultCredential) or credential.step is None:
+            message = f"the session for {self.grant.name} has no open Vault token"
+            raise ConfigurationError(message, hint="use a vault grant, inside the with block")
+        return credential.step.hvac
+
+    def boto3(self) -> "boto3.Session":
+        """Return a `boto3.Session` that signs with the keys of the moment; closing ends it.
+
+        Raises:
+            ConfigurationError: the grant is not for AWS, or the session is not open.
+            MissingDependencyError: boto3 is not installed (the extra `aws`).
+        """
+        self.aws_keys()
+        try:
+            from ci_identity.delivery.boto import boto3_session  # noqa: PLC0415  # on demand
+        except ImportError:
+            message = "session.boto3() needs boto3"
+            raise MissingDependencyError(message, hint="pip install 'ci-identity[aws]'") from None
+        return boto3_session(self.aws_keys, cast("AwsTarget", self.grant.target).region)
+
+    def aws_keys(self) -> AwsKeys:
+        """Return the keys of the moment; keep them no longer than one call takes.
+
+        Raises:
+            ConfigurationError: the grant is not for AWS, or the session is not open.
+            NotRenewedError: they have ended.
+        """
+        credential = None if self.revocation else self._credential
+        served = credential.served if credential else None
+        if not isinstance(served, AwsKeys):
+            message = f"the session for {self.grant.name} has no open AWS session"
+            raise ConfigurationError(message, hint="use an aws grant, inside the with block")
+        if served.expires_at <= datetime.now(UTC):
+            message = f"{self.grant.name}: the AWS session has ended, and was not renewed"
+            raise NotRenewedError(message)
+        return served
+
+    # ── the parts ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _effective_step(self) -> str | None:
+        return (self.identity.step if self.identity else None) or self._step
+
+    def _identify(self, token: SubjectToken) -> JobIdentity:
+        self.identity = identify(token)
+        steered_by = (*token.steered_by, *self._exchanger.steered_by, *self._settings.variables)
+        self.steered_by = tuple(dict.fromkeys(steered_by))
+        if self.steered_by:  # said before anything is sent there
+            _log.info("%s: steered by %s", self.grant.name, ", ".join(self.steered_by))
+        self._recorder = self._recorder_for(self.identity)
+        return self.identity
+
+    @property
+    def _records(self) -> Recorder:
+        """Who writes to the ledger about this lease; after the job's identity is known."""
+        if self._recorder is None:
+            message = f"{self.grant.name}: the session has not been opened"
+            raise ConfigurationError(message)
+        return self._recorder
+
+    def _fetch(self) -> SubjectToken:
+        return fetch(self._candidates, self.grant.audience or self._exchanger.audience)
+
+    def _mint_again(self) -> SubjectToken:
+        """Return a new token of the same job, which the grant is still for."""
+        token = self._fetch()
+        identity = identify(token)
+        if self.identity is None or identity.subject != self.identity.subject:
+            message = f"{self.grant.name}: the new token is for another subject than the first"
+            raise IdentityError(message)
+        decision = decide(self.grant, identity, step=self._step)
+        if not decision.is_allowed:
+            raise refusal(decision)
+        return token
+
+    def _recorder_for(self, identity: JobIdentity) -> Recorder:
+        said = ("issuer", "subject", "repository", "run", "job")
+        about = Entry(
+            event=Event.REQUESTED,
+            lease=self._lease_id,
+            grant=self.grant.name,
+            step=self._effective_step,
+            target=self._exchanger.target,
+            identity={name: getattr(identity, name) for name in said},
+            steered_by=self.steered_by,
+        )
+        return Recorder(Ledger(self._settings.ledger), about)
+
+    def _hold(self, credential: Credential) -> None:
+        self._credential = credential
+
+    def _request(self, token: SubjectToken, ttl: timedelta) -> ExchangeRequest:
+        return ExchangeRequest(
+            grant=self.grant,
+            subject_token=token,
+            mint=self._mint_again,
+            identity=cast("JobIdentity", self.identity),
+            step=self._effective_step,
+            ttl=ttl,
+            lease_id=self._lease_id,
+            hold=self._hold,
+            record=self._record_issued,
+            warn=_log.warning,
+            note=_log.info,
+            pause=self._pause,
+        )
+
+    def _record_issued(self, handle: Handle) -> None:
+        self._records.issued(handle)
+        self._pause(0.0)
+
+    def _check_life(self, credential: Credential, asked_at: datetime, ttl: timedelta) -> None:
+        name, expires_at = self.grant.name, credential.expires_at
+        if remark := check_life(name, expires_at, asked_at=asked_at, ttl=ttl):
+            _log.warning("%s: %s", name, remark)
+        self._lease = Lease(
+            id=self._lease_id, grant=name, target=self._exchanger.target, expires_at=expires_at
+        )
+
+    def _announce(self, job: JobIdentity) -> None:
+        name, lease = self.grant.name, self.lease
+        _log.info(
+            "%s: for %s, run %s, job %s", name, job.repository or job.subject, job.run, job.job
+        )
+        until = f"{lease.expires_at:%H:%M:%S} UTC"
+        if self._renewal:
+            most = f"{self.grant.max.total_seconds() / 3600:g} h"
+            _log.info("%s: from %s, renewed by %s, for %s at most", name, lease.target, until, most)
+        else:
+            _log.info("%s: from %s, not renewed, ends by itself at %s", name, lease.target, until)
+        given = [f"{key} (public)" if v.is_public else key for key, v in self.variables.items()]
+        if self._renewal:
+            given.append(f"an AWS session at a loopback endpoint, and as AWS_PROFILE={name}")
+        _log.info("%s: gives one process tree %s", name, ", ".join(given) or "no variables")
+
+    def _abandon(self, error: BaseException) -> None:
+        """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""
+        reason = InterruptedRunError.code if isinstance(error, KeyboardInterrupt) else "internal"
+        reason = error.code if isinstance(error, CiIdentityError) else reason
+        is_pressing = isinstance(error, InterruptedRunError)
+        budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
+        if self._records.handles:
+            self.revocation = self._end(budget, reason=reason)
+            return
+        # Held, but without a handle: the provider's answer was cut short, or was not one.
+        ending = self._credential.revoke(budget=budget) if self._credential else None
+        if ending and ending.outcome is Outcome.FAILED:
+            _log.error("%s: NOT revoked (%s)", self.grant.name, ending.detail)
+        self._credential = None
+        self._close_handover()
+        with suppress(LedgerError):  # the error that is on its way matters more
+            self._records.failed(reason)
+
+    def _end(self, budget: float, *, reason: str | None) -> Revocation:
+        lease = self.lease
+        self._close_handover()
+        handles = tuple(str(handle) for handle in self._recorder.handles) if self._recorder else ()
+        revocation = end(self._credential, lease, handles, budget=budget)
+        say = _log.error if revocation.outcome is Outcome.FAILED else _log.info
+        say(revocation.sentence(), extra={"outcome": revocation.outcome})
+        try:
+            why = revocation.reason or reason
+            self._records.ended(revocation.outcome, lease.expires_at, why)
+        except LedgerError as error:  # it has ended all the same; what is missing is the record
+            self._unrecorded = error
+            _log.error("%s: its end could not be recorded: %s", self.grant.name, error)
+        return revocation
+
+    def _close_handover(self) -> None:
+        self._handover.withdraw(self.grant.name)
+        if self._owns_handover:
+            self._handover.close()
+
+    # ── what is served ───────────────────────────────────────────────────────────────────────
+
+    def _offer(self) -> None:
+        """Let the child ask for what is served, unless it is given it outright."""
+        target, mode = self.grant.target, self._mode
+        if isinstance(target, AwsTarget) and mode is not DeliveryMode.ENV:
+            self._handover.offer_aws(
+                AwsOffer(
+                    grant=self.grant.name,
+                    region=target.region,
+                    is_default=mode is DeliveryMode.ENDPOINT,
+                    keys=self.aws_keys,
+                ),
+                watch=self._records,
+            )
+
+    def _start_renewing(self, credential: Credential) -> None:
+        if credential.served is not None and self._mode is not DeliveryMode.ENV:
+            self._renewed_until = datetime.now(UTC) + self.grant.max
+            self._renewal = Renewal(
+                credential.expires_at,
+                self._renewed_until,
+                renew=self._renew,
+                failed=self._on_renewal_failure,
+            )
+            self._renewal.start()
+
+    def _renew(self, pause: Callable[[float], None]) -> datetime:
+        """Have a new credential issued by the same order as the first, and return when it ends."""
+        token = self._mint_again()
+        asked_at = datetime.now(UTC)
+        ttl = min(self._ttl, max(self._renewed_until - asked_at, timedelta(seconds=1)))
+        self._records.requested(asked_at + ttl)
+        request = replace(
+            self._request(token, ttl),
+            hold=lambda _: None,
+            record=partial(self._records.issued, event=Event.REFRESHED),
+            pause=pause,
+        )
+        credential = self._exchanger.exchange(request)
+        for secret in credential.secrets:
+            self._redact(secret)
+        with self._closing:
+            if self.revocation is None:
+                self._check_life(credential, asked_at, ttl)
+                self._superseded += self._credential.secrets if self._credential else ()
+                self._hold(credential)
+                return credential.expires_at
+        credential.revoke(budget=BUDGET)
+        return credential.expires_at
+
+    def _on_renewal_failure(self, error: CiIdentityError) -> None:
+        ends = f"{self.lease.expires_at:%H:%M:%S} UTC"
+        again = "" if error.retry_after is None else "; it is tried again"
+        _log.warning("%s: not renewed, ends at %s: %s%s", self.grant.name, ends, error, again)
+        with suppress(LedgerError):
+            self._records.not_renewed(error.code)
+
+    def _stop_renewing(self, timeout: float) -> None:
+        if self._renewal:
+            self._renewal.stop(timeout)

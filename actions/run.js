@@ -1,0 +1,84 @@
+// What both actions share: which Python, what is remembered for `post`, and how ci-identity is run.
+// Nothing is decided here: that is done in Python, from the bundle beside this file.
+
+'use strict'
+
+const { spawn, spawnSync } = require('node:child_process')
+const { randomUUID } = require('node:crypto')
+const fs = require('node:fs')
+const os = require('node:os')
+const path = require('node:path')
+
+const BUNDLE = path.join(__dirname, 'dist')
+
+// No PYTHON* variables, no current folder, no site-packages: of Python's files only its own and ours.
+const ISOLATED = '-IS'
+
+const NAMES = ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11', 'python']
+const WHERE_IF_NEW = 'import sys; sys.version_info >= (3, 11) and print(sys.executable)'
+
+/** Return the absolute path of a Python that is new enough: the first on PATH, else the tool cache's. */
+function findPython () {
+  for (const candidate of [...onPath(), ...inToolCache()]) {
+    if (!fs.existsSync(candidate)) continue
+    const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000 }
+    const found = spawnSync(candidate, [ISOLATED, '-c', WHERE_IF_NEW], options)
+    const python = found.status === 0 && found.stdout.trim() // a shim may be there and not run
+    if (python) return python
+  }
+  throw new Error('there is no Python 3.11 or later on PATH or in the tool cache: ' +
+    'put a step with `uses: actions/setup-python` before this one')
+}
+
+function onPath () {
+  const folders = (process.env.PATH ?? '').split(path.delimiter).filter(path.isAbsolute)
+  return NAMES.flatMap(name => folders.map(folder => path.join(folder, name)))
+}
+
+/** What a runner's image or actions/setup-python has put there, newest first. */
+function inToolCache () {
+  const cache = path.join(process.env.RUNNER_TOOL_CACHE ?? '/opt/hostedtoolcache', 'Python')
+  const versions = fs.existsSync(cache) ? fs.readdirSync(cache) : []
+  const newestFirst = versions.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }))
+  return newestFirst.map(version => path.join(cache, version, os.arch(), 'bin', 'python3'))
+}
+
+/** Return a path that no other use of an action has, in the folder that ends with the job. */
+function newFolder () {
+  return path.join(process.env.RUNNER_TEMP, `ci-identity-${randomUUID()}`)
+}
+
+/** Have `post` find `STATE_<name>`, whatever happens to `main` from here on. */
+function saveState (name, value) {
+  const end = randomUUID()
+  fs.appendFileSync(process.env.GITHUB_STATE, `${name}<<${end}\n${value}\n${end}\n`)
+}
+
+/** Run ci-identity to its end, which is ours: its streams are this step's log, its code is our code.
+ *
+ * `onSignal` is called with it and the name of a signal; GitHub cancels by SIGINT, then SIGTERM.
+ */
+function run (python, words, onSignal) {
+  const child = spawn(python, [ISOLATED, BUNDLE, ...words], { stdio: ['ignore', 'inherit', 'inherit'] })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => onSignal(child, signal))
+  child.on('error', fail)
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + os.constants.signals[signal]))
+}
+
+/** End the step as failed, with one line in its log. */
+function fail (error) {
+  const line = error.message.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
+  console.log(`::error title=ci-identity::${line}`)
+  process.exitCode = 1
+}
+
+/** Run `main` or `post`; what it throws is a line in the log and not a stack. */
+function act (body) {
+  try {
+    body()
+  } catch (error) {
+    fail(error)
+  }
+}
+
+module.exports = { BUNDLE, ISOLATED, act, findPython, newFolder, run, saveState }

@@ -1,0 +1,21 @@
+// Puts `ci-identity` on the PATH of the steps that follow.
+
+'use strict'
+
+const fs = require('node:fs')
+const path = require('node:path')
+
+const { BUNDLE, ISOLATED, act, findPython, newFolder, saveState } = require('../run.js')
+
+const quoted = word => `'${word.replaceAll("'", "'\\''")}'`
+
+act(() => {
+  const python = findPython()
+  const folder = newFolder()
+  saveState('folder', folder)
+  fs.mkdirSync(folder, { mode: 0o755 })
+  const command = [python, ISOLATED, BUNDLE].map(quoted).join(' ')
+  fs.writeFileSync(path.join(folder, 'ci-identity'), `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 })
+  fs.appendFileSync(process.env.GITHUB_PATH, `${folder}\n`)
+  console.log(`ci-identity: on PATH from the next step on, run by ${python}`)
+})
