@@ -88,21 +88,25 @@ def variables(offers: Sequence[AwsOffer], url: str, bearer: Secret) -> Mapping[s
     return _delivered(given)
 
 
-def pointers(url: str, bearer_file: Path, config: Path) -> Mapping[str, str]:
+def pointers(
+    url: str, bearer_file: Path, *, config: Path, credentials: Path
+) -> Mapping[str, str]:
     """Return the variables of a whole job: where the default grant is served, and no secret.
 
-    They are the weakest of their kind: whatever a step sets by itself goes before them. The region
-    is in the config file, and not in a variable, for that reason.
+    They are the weakest of their kind: what a step sets by itself goes before them. The region is
+    in the config file, and not in a variable, for that reason.
 
     Args:
         url: the endpoint's address of the first grant.
         bearer_file: the file with what the endpoint asks for.
         config: the AWS config file with the grants' profiles.
+        credentials: an empty file; a key in ~/.aws/credentials would go before the endpoint.
     """
     return {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bearer_file),
         "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
     }
 
 

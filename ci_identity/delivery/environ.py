@@ -78,6 +78,7 @@ _TABLE = {
     },
     Power.REDIRECT: {
         "CI_IDENTITY_ENDPOINT": "another step's endpoint",
+        "CI_IDENTITY_AGENT": "the job's agent, which may hold other grants",
         "AWS_PROFILE AWS_DEFAULT_PROFILE": "AWS: a profile goes before the endpoint",
         "AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE": "AWS: files of profiles and keys",
         "AWS_CREDENTIAL_FILE AWS_CREDENTIAL_PROFILES_FILE BOTO_CONFIG": "AWS: files of older SDKs",
@@ -129,9 +130,12 @@ _NEVER_REMOVED = JOB_TOKENS | {
 AWS_CONFIG = "aws-config"
 """The name of the private AWS config file, in which each grant has a profile."""
 
+AWS_CREDENTIALS = "aws-credentials"
+"""The name of the private, empty file in the place of ~/.aws/credentials."""
+
 _PRIVATE_FILES = {
     "AWS_CONFIG_FILE": AWS_CONFIG,
-    "AWS_SHARED_CREDENTIALS_FILE": "aws-credentials",
+    "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS,
     "BOTO_CONFIG": "boto",  # ~/.boto would go before the endpoint
     "KUBECONFIG": "kubeconfig",
 }
