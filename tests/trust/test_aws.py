@@ -306,7 +306,7 @@ def test_the_audience() -> None:
         (f"{ISSUER}:environment", "the job has no `environment:`", ""),
         (f"{ISSUER}:enterprise_id", "the token has no claim enterprise_id", ""),
         (f"{ISSUER}:run_id", "the token has it, but AWS has no such key for this issuer", ""),
-        (f"{ISSUER}:repo", "AWS has no such key for this issuer; it has aud, sub, actor", ""),
+        (f"{ISSUER}:repo", "AWS has no such key for this issuer; it has aud, sub, repository", ""),
         ("sts:ExternalId", "has no ExternalId", ""),
     ],
 )

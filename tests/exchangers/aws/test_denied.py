@@ -44,6 +44,7 @@ def test_everything_that_github_and_aws_let_a_policy_test() -> None:
         f"{KEY}:workflow": "deploy",
         f"{KEY}:actor": "octocat",
         f"{KEY}:actor_id": "583231",
+        f"{KEY}:repository_owner_id": "7",
         f"{KEY}:enterprise_id": "3",
     }
 
@@ -59,6 +60,7 @@ def test_claims_of_gitlab_com_and_of_a_gitlab_of_ones_own() -> None:
             "pipeline_source",
             "project_id",
             "ref_protected",
+            "runner_environment",
             "user_access_level",
             "user_email",
             "user_id",
