@@ -212,3 +212,22 @@ def test_no_secret_in_any_exec_or_file(job: Job, aws: AwsWorld, tmp_path: Path) 
             is_loopback = "<TCP:" in line or "<socket:" in line
             is_start = call[1] == "execve" and f'"{COMMAND[0]}", "-I", "-m", "ci_identity"' in line
             assert is_mask or is_loopback or is_start, line[:120]
+
+
+# ── many at once ─────────────────────────────────────────────────────────────────────────────
+
+ASK = """
+import os, urllib.request
+header = {"Authorization": os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
+url = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+print(urllib.request.urlopen(urllib.request.Request(url, headers=header)).status)
+"""
+
+
+def test_sixty_four_processes_at_once(job: Job, aws: AwsWorld) -> None:
+    """All are served, by one exchange, and each is on record."""
+    script = f'for i in $(seq 64); do "{sys.executable}" -IS -c "$0" & done; wait'
+    done = job.run([*exec_with("deploy-web"), "sh", "-c", script, ASK])
+    assert succeeded(done).split("\n").count("200") == 64
+    assert [call.action for call in aws.calls()] == ["AssumeRoleWithWebIdentity"]
+    assert job.events().count("accessed") == 64
