@@ -2,6 +2,7 @@
 
     python benchmarks/redaction.py                      # 256 MB of generated CI log, 5 rounds
     python benchmarks/redaction.py --size 64 --rounds 3 --secrets 1 10 --json redaction.json
+    python benchmarks/redaction.py --stream 5           # memory over 5 GB of log, made on the way
 
 All contenders take turns within each round, and medians are compared: machines are noisy, ratios
 are less so. The clock runs from the first byte of the text to the end of the last; start-up, from
@@ -28,7 +29,8 @@ from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
-from ci_identity.redaction import scan, stream
+from ci_identity.redaction import scan
+from ci_identity.redaction import stream as redaction
 from ci_identity.redaction.needles import spellings
 from ci_identity.redaction.stream import Redactor
 
@@ -101,10 +103,27 @@ def resident(pid: int) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
+def stream(gigabytes: int) -> None:
+    """Print how much memory the redactor has held after each GB of one endless log."""
+    secrets = make_secrets(10)
+    environ = {f"S{number}": value for number, value in enumerate(secrets)}
+    for engine in engines():
+        row = Contender(text="log", size=gigabytes << 30, mode="default", engine=engine, secrets=10)
+        log = make_log(secrets)
+        with subprocess.Popen(
+            words(row, environ), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ
+        ) as redactor:
+            assert redactor.stdin  # noqa: S101  # for the type checker: it is a pipe
+            for gigabyte in range(1, gigabytes + 1):
+                for _ in range(1024):
+                    redactor.stdin.write(next(log)[:MB].ljust(MB))
+                print(f"{engine:9} {gigabyte} GB: {resident(redactor.pid):.1f} MB", flush=True)
+
+
 def choose(engine: str) -> None:
     """Have this process use one of `engines()`."""
     if engine == "stdlib":
-        vars(stream)["Scanner"] = scan.Scanner
+        vars(redaction)["Scanner"] = scan.Scanner
 
 
 def engines() -> list[str]:
@@ -275,7 +294,11 @@ def main() -> None:
     parser.add_argument("--texts", nargs="+", help="by name, such as log; all if not given")
     parser.add_argument("--folder", type=Path, help="where the texts are kept while it runs")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--stream", type=int, metavar="GB", help="measure memory instead")
     options = parser.parse_args()
+    if options.stream:
+        stream(options.stream)
+        return
     print(
         "text           secrets needles mode     engine       MB/s  x cat cat MB/s start ms RSS MB"
     )

@@ -127,13 +127,18 @@ class Redactor:
 
     def _hits(self, view: View) -> list[Span]:
         cores = self._scanner.found(view.text)
-        if not view.hides:
-            return _merged(view.spans(self._occurrences(cores, view.text)))
         raw = view.raw[: view.end]
-        if view.has_strings or self._is_ever_swallowed:
+        if view.has_strings or (view.hides and self._is_ever_swallowed):
             cores |= self._scanner.found(raw)
-        hits = view.spans(self._occurrences(cores, view.text))
-        return _merged([*hits, *self._occurrences(cores, raw)])
+        if not cores:
+            return []
+        hits = seen = list(self._occurrences(cores, view.text))
+        if raw != view.text:
+            hits = list(self._occurrences(cores, raw))
+            is_eaten = view.hides and any(view.sequence(start) != start for start, _ in hits)
+            if is_eaten or _sizes(hits) != _sizes(seen):  # else nothing lies in them
+                hits += view.spans(seen)
+        return _merged(hits)
 
     def _occurrences(self, cores: Iterable[bytes], text: bytes) -> Iterator[Span]:
         """Yield stretches of `text` that are needles with these cores."""
@@ -182,6 +187,10 @@ class Redactor:
             shown += piece[at:start], self._mask
             at = end
         return b"".join((*shown, piece[at:]))
+
+
+def _sizes(hits: Iterable[Span]) -> list[int]:
+    return [end - start for start, end in hits]
 
 
 def _merged(hits: Iterable[Span]) -> list[Span]:
