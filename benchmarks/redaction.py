@@ -1,17 +1,18 @@
-"""How fast redaction is, end to end: `cat log | redactor | cat > /dev/null` beside plain `cat`.
+"""How fast redaction is: `cat log | ci-identity redact | cat > /dev/null` beside plain `cat`.
 
     python benchmarks/redaction.py                      # 256 MB of generated CI log, 5 rounds
     python benchmarks/redaction.py --size 64 --rounds 3 --secrets 1 10 --json redaction.json
+    python benchmarks/redaction.py --stream 5           # memory over 5 GB of log, made on the way
 
 All contenders take turns within each round, and medians are compared: machines are noisy, ratios
-are less so. The clock runs from the first byte to the end of the last; start-up has its own column.
+are less so. The clock runs from the first byte of the text to the end of the last; start-up, from
+the launch of Python to the first line out, has its own column.
 """
 # ruff: noqa: INP001, PLR2004, S311, S603, S607, T201
 # a script that prints a table, of texts made up here, and runs nothing but cat and itself
 
 import argparse
 import base64
-import fcntl
 import json
 import os
 import random
@@ -28,12 +29,11 @@ from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
-from ci_identity.redaction import scan, stream
+from ci_identity.redaction import scan
+from ci_identity.redaction import stream as redaction
 from ci_identity.redaction.needles import spellings
 from ci_identity.redaction.stream import Redactor
 
-READ = 1 << 16
-PIPE = 1 << 20
 MB = 1 << 20
 ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
@@ -48,7 +48,6 @@ class Contender:
     mode: str
     engine: str
     secrets: int
-    command: list[str]
     needles: int = 0
     seconds: list[float] = field(default_factory=list)
     start_ms: list[float] = field(default_factory=list)
@@ -63,57 +62,68 @@ class Contender:
 # ── what is measured ─────────────────────────────────────────────────────────────────────────
 
 
-def run_filter(secrets_file: str, mode: str, engine: str) -> None:
-    """Be the redactor in the middle: what `ci-identity redact` does, and nothing else."""
-    choose(engine)
-    secrets = json.loads(Path(secrets_file).read_text())
-    redactor = Redactor(secrets, mode="fast" if mode == "fast" else "default")
-    for descriptor in (0, 1):
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE)
-    os.write(2, b"ready\n")
-    while data := os.read(0, READ):
-        write(redactor.feed(data))
-    write(redactor.finish())
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory
-    os.write(2, status.partition("VmHWM:")[2].split()[0].encode())
+COMMAND = "from ci_identity.cli import main; import sys; sys.exit(main())"
+WITHOUT_EXTRA = "import sys; sys.modules['hyperscan'] = None; "
 
 
-def write(data: bytes) -> None:
-    """Write all of it."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
+def words(contender: Contender, environ: dict[str, str]) -> list[str]:
+    """Return the command to run: the real one, with the engine that is asked for."""
+    if not contender.secrets:
+        return ["cat"]
+    code = COMMAND if contender.engine == "hyperscan" else WITHOUT_EXTRA + COMMAND
+    names = [word for name in environ for word in ("--secret-env", name)]
+    return [sys.executable, "-I", "-c", code, "redact", "--mode", contender.mode, *names]
 
 
-def run_round(contender: Contender, text: Path) -> None:
+def run_round(contender: Contender, text: Path, environ: dict[str, str]) -> None:
     """Send the text through once and note the time."""
     launched = time.perf_counter()
-    with (
-        subprocess.Popen(
-            contender.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as middle,
-        subprocess.Popen(["cat"], stdin=middle.stdout, stdout=subprocess.DEVNULL) as sink,
-    ):
+    with subprocess.Popen(
+        words(contender, environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+    ) as middle:
         assert middle.stdin  # noqa: S101  # for the type checker: it is a pipe
         assert middle.stdout  # noqa: S101
-        assert middle.stderr  # noqa: S101
-        middle.stdout.close()
-        if contender.secrets:
-            middle.stderr.readline()
-            contender.start_ms.append(1000 * (time.perf_counter() - launched))
-        started = time.perf_counter()
-        with subprocess.Popen(["cat", text], stdout=middle.stdin):
+        os.write(middle.stdin.fileno(), b"ready\n")
+        os.read(middle.stdout.fileno(), 6)
+        contender.start_ms.append(1000 * (time.perf_counter() - launched))
+        with subprocess.Popen(["cat"], stdin=middle.stdout, stdout=subprocess.DEVNULL) as sink:
+            middle.stdout.close()
+            started = time.perf_counter()
+            with subprocess.Popen(["cat", text], stdout=middle.stdin) as source:
+                source.wait()
+            contender.resident_mb = resident(middle.pid)  # it ends only when our end is closed, too
             middle.stdin.close()
             sink.wait()
-        contender.seconds.append(time.perf_counter() - started)
-        if contender.secrets:
-            contender.resident_mb = int(middle.stderr.read()) / 1024
+            contender.seconds.append(time.perf_counter() - started)
+
+
+def resident(pid: int) -> float:
+    """Return the most memory that it has held so far, in MB; rusage would count its parent's."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def stream(gigabytes: int) -> None:
+    """Print how much memory the redactor has held after each GB of one endless log."""
+    secrets = make_secrets(10)
+    environ = {f"S{number}": value for number, value in enumerate(secrets)}
+    for engine in engines():
+        row = Contender(text="log", size=gigabytes << 30, mode="default", engine=engine, secrets=10)
+        log = make_log(secrets)
+        with subprocess.Popen(
+            words(row, environ), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ
+        ) as redactor:
+            assert redactor.stdin  # noqa: S101  # for the type checker: it is a pipe
+            for gigabyte in range(1, gigabytes + 1):
+                for _ in range(1024):
+                    redactor.stdin.write(next(log)[:MB].ljust(MB))
+                print(f"{engine:9} {gigabyte} GB: {resident(redactor.pid):.1f} MB", flush=True)
 
 
 def choose(engine: str) -> None:
     """Have this process use one of `engines()`."""
     if engine == "stdlib":
-        vars(stream)["Scanner"] = scan.Scanner
+        vars(redaction)["Scanner"] = scan.Scanner
 
 
 def engines() -> list[str]:
@@ -240,25 +250,23 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Contender]:
     for count in options.secrets:
         secrets = make_secrets(count)
         hunted = [*secrets, "A" * 63 + "B", "A" * 200 + "Z"]
-        (folder / "plain.json").write_text(json.dumps(secrets))
-        (folder / "letters.json").write_text(json.dumps(hunted))
         for name, supply in make_texts(secrets).items():
             if name not in (options.texts or [name]):
                 continue
             size = options.size * MB // (1 if name == "log" else 16)
             text = folder / "text"
             fill(text, supply, size)
-            case = folder / ("letters.json" if name == "one letter" else "plain.json")
+            values = hunted if name == "one letter" else secrets
+            environ = {f"S{number}": value for number, value in enumerate(values)}
             contender = partial(Contender, text=name, size=size)
-            turn = [contender(mode="cat", engine="", secrets=0, command=["cat"])]
+            turn = [contender(mode="cat", engine="", secrets=0)]
             for mode, engine in product(("fast", "default"), engines()):
-                script = [sys.executable, "-I", __file__, "--filter", str(case), mode, engine]
-                row = contender(mode=mode, engine=engine, secrets=count, command=script)
+                row = contender(mode=mode, engine=engine, secrets=count)
                 row.needles = len({n for s in secrets for n in spellings(s.encode())})
                 turn.append(row)
             for _ in range(options.rounds):
                 for row in turn:
-                    run_round(row, text)
+                    run_round(row, text, environ if row.secrets else {})
             report(turn)
             done += turn
     return done
@@ -286,10 +294,10 @@ def main() -> None:
     parser.add_argument("--texts", nargs="+", help="by name, such as log; all if not given")
     parser.add_argument("--folder", type=Path, help="where the texts are kept while it runs")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--filter", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--stream", type=int, metavar="GB", help="measure memory instead")
     options = parser.parse_args()
-    if options.filter:
-        run_filter(*options.filter)
+    if options.stream:
+        stream(options.stream)
         return
     print(
         "text           secrets needles mode     engine       MB/s  x cat cat MB/s start ms RSS MB"

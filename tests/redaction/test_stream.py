@@ -19,6 +19,7 @@ from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction import stream as redaction
 from ci_identity.redaction.needles import spellings
 from ci_identity.redaction.stream import Redactor
+from ci_identity.redaction.view import TerminalView
 from ci_identity.secret import Secret
 
 Mode = Literal["default", "fast"]
@@ -27,6 +28,7 @@ TOKEN = "ghs_Zk3Qw8LxV2mN7pR4tY6uB9cD1eF5gH0jKaSd"
 MASK = b"[MASKED]"
 MODES: tuple[Mode, ...] = ("default", "fast")
 ESCAPE = re.compile(rb"\x1b(?:\[[0-9;]*m|\]0;[^\x07]*\x07)")
+SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~]|[0-~])")
 
 
 @pytest.fixture(params=["scan", "simd"], scope="module", autouse=True)
@@ -252,6 +254,11 @@ def test_a_cut_off_sequence_eats_no_secret(sequence: bytes, secret: str) -> None
         assert shown.endswith(b"[MASKED] y\n")
 
 
+def test_a_title_that_a_secret_ends_eats_none_of_it() -> None:
+    """A bell within the secret is a title's end to a terminal; the log has all of it."""
+    assert redact(["ab\acdefgh"], [b"x \x1b]0;ab\x07cdefgh y\n"]) == b"x \x1b]0;[MASKED] y\n"
+
+
 @given(
     st.text("[m1;a", min_size=6, max_size=12).filter(lambda text: text.strip() == text),
     st.lists(
@@ -267,6 +274,51 @@ def test_sequences_cut_off_anywhere_eat_no_secret(
     shown = redact([secret], cut(data, places))
     assert secret.encode() not in shown
     assert shown == redact([secret], [data])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.text("[m1;a(", min_size=6, max_size=11).filter(lambda text: text.strip() == text),
+        min_size=1,
+        max_size=2,
+    ),
+    st.lists(
+        st.sampled_from(["\x1b", "\x1b[", "\x1b[1", "\x1b[0m", "\x1b(", "m", "1", "\n", "SECRET"]),
+        max_size=9,
+    ),
+    st.integers(0, 11),
+)
+def test_what_is_seen_and_what_is_there_is_masked(
+    secrets: list[str], parts: list[str], size: int
+) -> None:
+    """Every occurrence in the text that a person sees, every one in the bytes, and no byte more."""
+    parts = [part.replace("SECRET", secrets[number % 2 - 1]) for number, part in enumerate(parts)]
+    data = "".join([*parts, secrets[0][:size], "\x1b[1", secrets[0][size:], "\n"]).encode()
+    assert redact(secrets, [data]) == seen_reference(needles_of(secrets), data)
+
+
+def seen_reference(forms: list[bytes], data: bytes) -> bytes:
+    """The definition for a whole text of complete lines whose sequences carry no text."""
+    needles = [needle for needle in map(TerminalView.needle, forms) if len(needle) >= 6]
+    hidden = {at for found in SEQUENCE.finditer(data) for at in range(*found.span())}
+    places = [at for at, byte in enumerate(data) if at not in hidden and byte not in b"\r\n"]
+    text = bytes(data[at] for at in places)
+    masked = bytearray(len(data))
+    for needle in needles:
+        for start in range(len(data)):
+            if text.startswith(needle, start):
+                first, last = places[start], places[start + len(needle) - 1]
+                masked[first : last + 1] = b"x" * (last + 1 - first)
+            if data.startswith(needle, start):
+                masked[start : start + len(needle)] = b"x" * len(needle)
+    if (held := held_back(needles, text)) >= 8:
+        masked[places[-held] :] = b"x" * (len(data) - places[-held])
+    shown = b""
+    for found in re.finditer(rb"\0+|x+", masked):
+        part = data[found.start() : found.end()]
+        shown += part if found[0][0] == 0 else MASK + b"".join(SEQUENCE.findall(part))
+    return shown
 
 
 @settings(deadline=None)

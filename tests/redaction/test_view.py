@@ -93,9 +93,51 @@ def test_line_ends_and_escapes_of_a_masked_part() -> None:
     assert view.kept(1, len(view.raw)) == b"\x1b[0m\x1b[1m"
 
 
+@pytest.mark.parametrize(
+    ("needle", "core"),
+    [
+        (b"ghs_secret", b"hs_secret"),
+        (b"38;5;208mghs_secret", b"ghs_secret"),
+        (b"[38ghs_secret", b"hs_secret"),
+        (b"(secret", b"ecret"),
+        (b"67 68 73 5f", b"7 68 73 5f"),
+        (b"\xc3\xa9-secret", b"\xc3\xa9-secret"),
+        (b"123456789", b""),
+        (b"12345678a", b""),
+        (b"12345678ab", b""),
+        (b"1" * 128, b"1" * 127),
+        (b"a\x1b\x01-secret", b""),
+    ],
+)
+def test_the_core_is_what_no_sequence_eats(needle: bytes, core: bytes) -> None:
+    """What a cut-off sequence may take for its own is left out; of some needles nothing is left."""
+    assert TerminalView.core(needle) == core
+
+
+@settings(deadline=None)
+@given(
+    before=PIECES.filter(lambda raw: b"\x1b]" not in raw and b"\x1bP" not in raw),
+    needle=st.text("[m1;a( ", min_size=6, max_size=12).map(str.encode),
+    behind=PIECES,
+)
+def test_the_core_is_seen_wherever_the_needle_is(
+    before: bytes, needle: bytes, behind: bytes
+) -> None:
+    """Behind any cut-off sequence: what the engines look for is in the text they look through."""
+    assert TerminalView.core(needle) in TerminalView(before + needle + b"\n" + behind).text
+
+
+def test_the_last_line_is_told_if_it_has_a_sequence() -> None:
+    """Only there can an escape sequence have eaten the beginning of what is at the end."""
+    assert TerminalView(b"a\n\x1b[0mb").coloured_line == b"\x1b[0mb"
+    assert TerminalView(b"\x1b[0ma\nb").coloured_line == b""
+    assert TerminalView(b"\x1b[0ma\rb\x1b[").coloured_line == b""
+
+
 def test_the_plain_view_is_the_bytes() -> None:
     """Mode `fast` sees what there is."""
     view = PlainView(b"a\x1b[0m\nb")
     assert view.text == view.raw == PlainView.needle(view.raw)
     assert view.spans([(1, 3)]) == [(1, 3)]
     assert (view.tail(2), view.line_end(1), view.kept(0, 6)) == (5, 1, b"")
+    assert (view.core(view.raw), view.coloured_line) == (view.raw, b"")
