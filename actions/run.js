@@ -15,19 +15,47 @@ const BUNDLE = path.join(__dirname, 'dist')
 const ISOLATED = '-IS'
 
 const NAMES = ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11', 'python']
-const WHERE_IF_NEW = 'import sys; sys.version_info >= (3, 11) and print(sys.executable)'
+const OLDEST_MINOR = 11
+const WHERE_IF_NEW = `import sys; sys.version_info >= (3, ${OLDEST_MINOR}) and print(sys.executable)`
+const ELF = Buffer.from('\x7fELF')
 
-/** Return the absolute path of a Python that is new enough: the first on PATH, else the tool cache's. */
+/** Return the path of a Python that is new enough, the first on PATH or else the tool cache's.
+ *
+ * The log names it: earlier steps may have changed PATH.
+ */
 function findPython () {
   for (const candidate of [...onPath(), ...inToolCache()]) {
-    if (!fs.existsSync(candidate)) continue
-    const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000 }
-    const found = spawnSync(candidate, [ISOLATED, '-c', WHERE_IF_NEW], options)
-    const python = found.status === 0 && found.stdout.trim() // a shim may be there and not run
-    if (python) return python
+    const python = fs.existsSync(candidate) && (isByName(candidate) ? candidate : asked(candidate))
+    if (!python) continue
+    console.log(`ci-identity: run by ${python}` + (python === candidate ? '' : `, found as ${candidate}`))
+    return python
   }
   throw new Error('there is no Python 3.11 or later on PATH or in the tool cache: ' +
     'put a step with `uses: actions/setup-python` before this one')
+}
+
+/** True for a program, and no script, whose own name says which Python it is: asking takes 15 ms. */
+function isByName (candidate) {
+  const file = fs.realpathSync(candidate)
+  const minor = /^python3\.(\d+)$/.exec(path.basename(file))?.[1]
+  if (!(minor >= OLDEST_MINOR)) return false
+  const start = Buffer.alloc(ELF.length)
+  try {
+    fs.accessSync(file, fs.constants.X_OK)
+    const opened = fs.openSync(file)
+    fs.readSync(opened, start, 0, start.length, 0)
+    fs.closeSync(opened)
+  } catch {
+    return false // it may still run, and then it is asked
+  }
+  return start.equals(ELF)
+}
+
+/** What a Python says that it is; nothing if it is too old, or a shim that has none to start. */
+function asked (candidate) {
+  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000 }
+  const said = spawnSync(candidate, [ISOLATED, '-c', WHERE_IF_NEW], options)
+  return said.status === 0 && said.stdout.trim()
 }
 
 function onPath () {

@@ -119,7 +119,7 @@ def _login(left: LiveLease, grant: Grant, environ: Mapping[str, str]) -> "_Login
     if exchanger.target != left.lease.target:
         message = f"it is from {left.lease.target}, but the grant now leads to {exchanger.target}"
         raise ConfigurationError(message)
-    token = fetch(sources(environ), grant.audience or exchanger.audience)
+    token = fetch(sources(environ, grant.source), grant.audience or exchanger.audience)
     identity = identify(token)
     if not decide(grant, replace(identity, step=left.step), step=left.step).is_allowed:
         message = f"the grant {grant.name} is not for this job"

@@ -43,7 +43,7 @@ class Recorder:
         self._refusals: dict[tuple[str, str], int] = {}
         self.head = ""
         self.handles: list[Handle] = []
-        self.served: list[str] = []
+        self.served: list[Peer] = []
         self.unrecorded: LedgerError | None = None
 
     @property
@@ -81,7 +81,7 @@ class Recorder:
     def on_access(self, peer: Peer) -> None:
         """Record that a process was served."""
         if len(self.served) < MAX_SERVED:
-            self.served.append(str(peer))
+            self.served.append(peer)
         try:
             self._write(replace(self._about, event=Event.ACCESSED, peer=str(peer)))
         except LedgerError as error:

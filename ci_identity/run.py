@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.process import locate
@@ -18,6 +19,7 @@ from ci_identity.errors import (
 )
 from ci_identity.model import Delivered, DeliveryMode, VaultTarget
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
+from ci_identity.scrutiny import check_values
 from ci_identity.session import Session, delivery_mode, load_grants
 from ci_identity.settings import Settings
 from ci_identity.supervision import Finished, Patience, Signals, Supervision, not_started
@@ -25,7 +27,7 @@ from ci_identity.supervision import Finished, Patience, Signals, Supervision, no
 _log = logging.getLogger("ci_identity")
 
 
-def run_sessions(
+def run_sessions(  # noqa: PLR0913  # all but three are keyword-only
     command: Sequence[str],
     sessions: Callable[[Callable[[float], None], Handover], Sequence[Session]],
     environ: Mapping[str, str],
@@ -33,6 +35,7 @@ def run_sessions(
     owns_process: bool = False,
     is_terminal: bool | None = None,
     patience: Patience | None = None,
+    held: Mapping[str, Delivered] = MappingProxyType({}),
 ) -> Finished:
     """Run `command` with what the sessions give, and revoke when it ends.
 
@@ -44,6 +47,8 @@ def run_sessions(
         owns_process: this process is there for nothing else, so it may adopt and reap orphans.
         is_terminal: whether the child gets a terminal; by default if our stdout is one.
         patience: how long each part of an ending may take.
+        held: variables that somebody else gives, and takes back: the job's agent. They are
+            redacted like the others.
 
     Raises:
         CiIdentityError: nothing was started; what had been issued is revoked.
@@ -57,22 +62,25 @@ def run_sessions(
     with Signals() as signals, ExitStack() as stack:
         handover = Handover(Settings.from_environ(environ).state_dir)
         opened = sessions(signals.pause, handover)
-        _check_variables(opened)
-        stack.callback(_say_head, opened)
+        _check_variables(opened, held)
+        stack.callback(say_head, opened)
         stack.callback(handover.close)
-        stack.callback(_close, opened, is_pressing=True)  # what an error leaves open
+        stack.callback(close_all, opened, is_pressing=True)  # what an error leaves open
         for session in opened:
             session.open()
         supervision = Supervision(
             signals,
-            end=lambda is_pressing: _close(opened, is_pressing=is_pressing),
+            end=lambda is_pressing: close_all(opened, is_pressing=is_pressing),
             patience=patience or Patience(),
             owns_process=owns_process,
             is_terminal=os.isatty(1) if is_terminal is None else is_terminal,
         )
         for session in opened:
             session.redact_with(supervision.redact)
-        finished = supervision.run(path, command, handover.environ(environ, _given(opened)))
+        for value in (one.value for one in held.values() if not one.is_public):
+            supervision.redact(value)
+        given = {**held, **_given(opened)}
+        finished = supervision.run(path, command, handover.environ(environ, given))
     if finished.code == 0:
         for session in opened:
             session.check()
@@ -136,6 +144,7 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
     delivery: DeliveryMode,
     owns_process: bool = False,
     is_terminal: bool | None = None,
+    held: Mapping[str, Delivered] = MappingProxyType({}),
 ) -> Finished:
     """Do what `run` says, for a process that may be there for nothing else; see `run_sessions`."""
     if isinstance(command, str) or isinstance(grants, str):
@@ -143,6 +152,8 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
         raise ConfigurationError(message, hint='as in: run(["ls", "-la"], grants=["migrate-db"])')
 
     def sessions(pause: Callable[[float], None], handover: Handover) -> list[Session]:
+        if not grants and held:
+            return []
         file = load_grants(grants_file, environ)
         return [
             Session(
@@ -158,7 +169,12 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
         ]
 
     return run_sessions(
-        command, sessions, environ, owns_process=owns_process, is_terminal=is_terminal
+        command,
+        sessions,
+        environ,
+        owns_process=owns_process,
+        is_terminal=is_terminal,
+        held=held,
     )
 
 
@@ -166,7 +182,7 @@ def _given(sessions: Sequence[Session]) -> Mapping[str, Delivered]:
     return {name: given for session in sessions for name, given in session.variables.items()}
 
 
-def _close(sessions: Sequence[Session], *, is_pressing: bool) -> None:
+def close_all(sessions: Sequence[Session], *, is_pressing: bool) -> None:
     """End every session that is open, all at once: no provider waits for a slow one."""
     budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
     threads = [
@@ -180,7 +196,8 @@ def _close(sessions: Sequence[Session], *, is_pressing: bool) -> None:
         thread.join()
 
 
-def _say_head(sessions: Sequence[Session]) -> None:
+def say_head(sessions: Sequence[Session]) -> None:
+    """Say the hash of the last entry about any of them, for whoever verifies the ledger."""
     written = [session for session in sessions if session.head]
     if written:
         last = max(written, key=lambda session: session.head_place)
@@ -193,12 +210,13 @@ def _check_output(lost: Sequence[str]) -> None:
         raise OutputLostError(message)
 
 
-def _check_variables(sessions: Sequence[Session]) -> None:
+def _check_variables(sessions: Sequence[Session], held: Mapping[str, Delivered]) -> None:
     """Refuse, before anything is issued, what could not be delivered."""
-    if not sessions:
+    if not sessions and not held:
         message = "there is no grant to run the command with"
         raise ConfigurationError(message, hint="name one")
-    seen: dict[str, str] = {}
+    check_values(held)
+    seen = dict.fromkeys(held, "of the job's agent")
     for session in sessions:
         grant = session.grant
         if isinstance(grant.target, VaultTarget) and not grant.target.secrets:

@@ -1,11 +1,12 @@
 """What an issued credential must be before it is delivered."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
 from ci_identity.errors import DeliveryError, ShortSecretError, TokenLifeError
 from ci_identity.model import Delivered
 from ci_identity.redaction.needles import MIN_SECRET, encode
+from ci_identity.secret import Secret
 
 _SECOND = timedelta(seconds=1)
 """Providers count in whole seconds, rounded down."""
@@ -20,8 +21,11 @@ def check_life(
     """Return a remark if the credential lives much shorter than was asked.
 
     Raises:
-        TokenLifeError: it lives longer.
+        TokenLifeError: it lives longer, or not at all.
     """
+    if expires_at <= datetime.now(UTC):
+        message = f"{name}: the credential has ended already; is this machine's clock right?"
+        raise TokenLifeError(message)
     if expires_at > asked_at + ttl + _SKEW:
         message = f"{name}: the credential lives longer than was asked"
         raise TokenLifeError(message)
@@ -31,8 +35,12 @@ def check_life(
     return f"asked for {ttl.total_seconds():.0f} s, the server gives {life:.0f} s"
 
 
-def check_values(variables: Mapping[str, Delivered]) -> None:
+def check_values(variables: Mapping[str, Delivered], served: Iterable[Secret] = ()) -> None:
     """Raise unless each value can be delivered, and masked in a log.
+
+    Args:
+        variables: what goes into variables.
+        served: the secrets of what is asked for at the endpoint.
 
     Raises:
         DeliveryError: no environment variable can hold it.
@@ -46,3 +54,6 @@ def check_values(variables: Mapping[str, Delivered]) -> None:
         if not given.is_public and len(encode(text).strip()) < MIN_SECRET:
             message = f"{name}: the value is shorter than {MIN_SECRET} bytes"
             raise ShortSecretError(message)
+    if any(len(encode(secret.reveal()).strip()) < MIN_SECRET for secret in served):
+        message = f"the provider gave a secret of under {MIN_SECRET} bytes"
+        raise ShortSecretError(message)

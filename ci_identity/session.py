@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
-from ci_identity.delivery.aws import KEYS, AwsOffer, key_variables
 from ci_identity.delivery.environ import Environment
 from ci_identity.delivery.handover import Handover
+from ci_identity.delivery.interface import Offer
+from ci_identity.delivery.offers import offer_for, outright, promises
 from ci_identity.errors import (
     CiIdentityError,
     ConfigurationError,
@@ -40,19 +41,23 @@ from ci_identity.ledger.writer import Ledger
 from ci_identity.model import (
     AwsKeys,
     AwsTarget,
+    AzureTarget,
+    AzureTokens,
     Delivered,
     DeliveryMode,
+    GcpTarget,
+    GcpToken,
     Grant,
     Handle,
     JobIdentity,
     Lease,
     Outcome,
+    Served,
     SubjectToken,
-    VaultTarget,
 )
 from ci_identity.recording import Recorder
 from ci_identity.redaction.mask import mask_in_log
-from ci_identity.renewal import Renewal
+from ci_identity.renewal import Renewal, Stopped
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED, Revocation, end
 from ci_identity.scrutiny import check_life, check_values
 from ci_identity.secret import Secret
@@ -63,8 +68,12 @@ from ci_identity.sources.interface import Source
 
 if TYPE_CHECKING:
     import boto3
+    import google.auth.credentials
     import hvac
 
+    from ci_identity.delivery.azure_core import SessionCredential
+
+S = TypeVar("S", bound=Served)
 _log = logging.getLogger("ci_identity")
 
 
@@ -167,7 +176,7 @@ class Session:
         self._step = step
         self._ttl = ttl or grant.ttl
         self._mode = delivery
-        self._candidates = sources(environ) if candidates is None else candidates
+        self._candidates = sources(environ, grant.source) if candidates is None else candidates
         self._exchanger = exchanger or exchanger_for(grant, environ)
         self._pause = pause
         self._settings = settings
@@ -177,8 +186,9 @@ class Session:
         self._lease: Lease | None = None
         self._credential: Credential | None = None
         self._recorder: Recorder | None = None
+        self._offered: Offer | None = None
         self._renewal: Renewal | None = None
-        self._renewed_until = datetime.min.replace(tzinfo=UTC)
+        self._renewed_until = self._asked_until = datetime.min.replace(tzinfo=UTC)
         self._redact: Callable[[Secret], None] = lambda _: None
         self._superseded: tuple[Secret, ...] = ()
         self._closing = RLock()
@@ -220,7 +230,7 @@ class Session:
             credential = self._exchanger.exchange(request)
             self._hold(credential)
             self._check_life(credential, asked_at, self._ttl)
-            check_values(credential.variables)
+            check_values(credential.variables, credential.secrets)
             self._handover.open()
             self._offer()
             mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
@@ -290,22 +300,15 @@ class Session:
     @property
     def promises(self) -> tuple[str, ...]:
         """Names of the variables that two grants of one child cannot both give."""
-        match self.grant.target:
-            case VaultTarget(secrets=secrets):
-                return tuple(secrets)
-            case AwsTarget() if self._mode is DeliveryMode.ENV:
-                return KEYS
-            case _:
-                return ()
+        return promises(self.grant, self._mode)
 
     @property
     def variables(self) -> Mapping[str, Delivered]:
         """The variables that the grant gives, by name; empty before opening and after closing."""
         if self._credential is None or self.revocation:
             return {}
-        if self._mode is DeliveryMode.ENV and isinstance(self._credential.served, AwsKeys):
-            region = cast("AwsTarget", self.grant.target).region
-            return {**self._credential.variables, **key_variables(self.aws_keys(), region)}
+        if self._mode is DeliveryMode.ENV and self._credential.served:
+            return {**self._credential.variables, **outright(self.grant, self.served())}
         return self._credential.variables
 
     @property
@@ -373,21 +376,69 @@ class Session:
         return boto3_session(self.aws_keys, cast("AwsTarget", self.grant.target).region)
 
     def aws_keys(self) -> AwsKeys:
-        """Return the keys of the moment; keep them no longer than one call takes.
+        """Return the keys of the moment, as `served`; the grant must be for AWS."""
+        return self._served_as(AwsKeys, "AWS session")
+
+    def google_credentials(self) -> "google.auth.credentials.Credentials":
+        """Return Google credentials that give the token of the moment; closing ends them.
 
         Raises:
-            ConfigurationError: the grant is not for AWS, or the session is not open.
-            NotRenewedError: they have ended.
+            ConfigurationError: the grant is not for Google Cloud, or the session is not open.
+            MissingDependencyError: google-auth is not installed (the extra `gcp`).
+        """
+        self.gcp_token()
+        try:
+            from ci_identity.delivery.google import google_credentials  # noqa: PLC0415  # on demand
+        except ImportError:
+            message = "session.google_credentials() needs google-auth"
+            raise MissingDependencyError(message, hint="pip install 'ci-identity[gcp]'") from None
+        return google_credentials(self.gcp_token, cast("GcpTarget", self.grant.target))
+
+    def azure_credential(self) -> "SessionCredential":
+        """Return what Azure's SDKs take as a credential: it gives the tokens of the moment.
+
+        Raises:
+            ConfigurationError: the grant is not for Azure, or the session is not open.
+            MissingDependencyError: azure-core is not installed (the extra `azure`).
+        """
+        self.azure_tokens()
+        try:
+            from ci_identity.delivery.azure_core import SessionCredential  # noqa: PLC0415  # on demand
+        except ImportError:
+            message = "session.azure_credential() needs azure-core"
+            raise MissingDependencyError(message, hint="pip install 'ci-identity[azure]'") from None
+        return SessionCredential(self.grant.name, self.azure_tokens)
+
+    def azure_tokens(self) -> AzureTokens:
+        """Return the tokens of the moment, as `served`; the grant must be for Azure."""
+        return self._served_as(AzureTokens, "tokens of Azure")
+
+    def gcp_token(self) -> GcpToken:
+        """Return the token of the moment, as `served`; the grant must be for Google Cloud."""
+        return self._served_as(GcpToken, "Google Cloud token")
+
+    def served(self) -> Served:
+        """Return what the grant gives at the moment; keep it no longer than one call takes.
+
+        Raises:
+            ConfigurationError: the grant gives variables only, or the session is not open.
+            NotRenewedError: it has ended.
         """
         credential = None if self.revocation else self._credential
-        served = credential.served if credential else None
-        if not isinstance(served, AwsKeys):
-            message = f"the session for {self.grant.name} has no open AWS session"
-            raise ConfigurationError(message, hint="use an aws grant, inside the with block")
-        if served.expires_at <= datetime.now(UTC):
-            message = f"{self.grant.name}: the AWS session has ended, and was not renewed"
+        if credential is None or credential.served is None:
+            message = f"the session for {self.grant.name} has nothing open to serve"
+            raise ConfigurationError(message, hint="use a cloud's grant, inside the with block")
+        if credential.served.expires_at <= datetime.now(UTC):
+            message = f"{self.grant.name}: what was issued has ended, and was not renewed"
             raise NotRenewedError(message)
-        return served
+        return credential.served
+
+    def _served_as(self, kind: type[S], name: str) -> S:
+        credential = None if self.revocation else self._credential
+        if credential is None or not isinstance(credential.served, kind):
+            message = f"the session for {self.grant.name} has no open {name}"
+            raise ConfigurationError(message, hint="use a grant for that, inside the with block")
+        return cast("S", self.served())
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────
 
@@ -465,7 +516,9 @@ class Session:
 
     def _check_life(self, credential: Credential, asked_at: datetime, ttl: timedelta) -> None:
         name, expires_at = self.grant.name, credential.expires_at
-        if remark := check_life(name, expires_at, asked_at=asked_at, ttl=ttl):
+        remark = check_life(name, expires_at, asked_at=asked_at, ttl=ttl)
+        is_asked = not isinstance(self.grant.target, AzureTarget)  # Entra takes no wish
+        if remark and is_asked and self._lease is None:  # what is true of each renewal is said once
             _log.warning("%s: %s", name, remark)
         self._lease = Lease(
             id=self._lease_id, grant=name, target=self._exchanger.target, expires_at=expires_at
@@ -483,13 +536,14 @@ class Session:
         else:
             _log.info("%s: from %s, not renewed, ends by itself at %s", name, lease.target, until)
         given = [f"{key} (public)" if v.is_public else key for key, v in self.variables.items()]
-        if self._renewal:
-            given.append(f"an AWS session at a loopback endpoint, and as AWS_PROFILE={name}")
+        if self._offered:
+            given.append(self._offered.summary)
         whom = self._handover.whom(name)
         _log.info("%s: gives %s %s", name, whom, ", ".join(given) or "no variables")
 
     def _abandon(self, error: BaseException) -> None:
         """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""
+        self._stop_renewing(timeout=0.0)
         reason = InterruptedRunError.code if isinstance(error, KeyboardInterrupt) else "internal"
         reason = error.code if isinstance(error, CiIdentityError) else reason
         is_pressing = isinstance(error, InterruptedRunError)
@@ -507,7 +561,7 @@ class Session:
             self._records.failed(reason)
 
     def _end(self, budget: float, *, reason: str | None) -> Revocation:
-        lease = self.lease
+        lease = replace(self.lease, expires_at=max(self.lease.expires_at, self._asked_until))
         self._close_handover()
         handles = tuple(str(handle) for handle in self._recorder.handles) if self._recorder else ()
         revocation = end(self._credential, lease, handles, budget=budget)
@@ -530,23 +584,15 @@ class Session:
 
     def _offer(self) -> None:
         """Let the child ask for what is served, unless it is given it outright."""
-        target, mode = self.grant.target, self._mode
-        if isinstance(target, AwsTarget) and mode is not DeliveryMode.ENV:
-            self._handover.offer_aws(
-                AwsOffer(
-                    grant=self.grant.name,
-                    region=target.region,
-                    is_default=mode is DeliveryMode.ENDPOINT,
-                    keys=self.aws_keys,
-                ),
-                watch=self._records,
-            )
+        self._offered = offer_for(self.grant, self._mode, self._lease_id, self.served)
+        if self._offered:
+            self._handover.offer(self._offered, watch=self._records)
 
     def _start_renewing(self, credential: Credential) -> None:
         if credential.served is not None and self._mode is not DeliveryMode.ENV:
             self._renewed_until = datetime.now(UTC) + self.grant.max
             self._renewal = Renewal(
-                credential.expires_at,
+                credential.served.expires_at,
                 self._renewed_until,
                 renew=self._renew,
                 failed=self._on_renewal_failure,
@@ -558,6 +604,10 @@ class Session:
         token = self._mint_again()
         asked_at = datetime.now(UTC)
         ttl = min(self._ttl, max(self._renewed_until - asked_at, timedelta(seconds=1)))
+        with self._closing:
+            if self.outcome:
+                raise Stopped
+            self._asked_until = asked_at + ttl  # may be issued, whatever becomes of the answer
         self._records.requested(asked_at + ttl)
         request = replace(
             self._request(token, ttl),
@@ -569,17 +619,19 @@ class Session:
         for secret in credential.secrets:
             self._redact(secret)
         with self._closing:
-            if self.revocation is None:
+            if not self.outcome:
                 self._check_life(credential, asked_at, ttl)
                 self._superseded += self._credential.secrets if self._credential else ()
                 self._hold(credential)
-                return credential.expires_at
+                self._asked_until = credential.expires_at
+                served = credential.served
+                return served.expires_at if served else credential.expires_at
         credential.revoke(budget=BUDGET)
-        return credential.expires_at
+        raise Stopped
 
-    def _on_renewal_failure(self, error: CiIdentityError) -> None:
+    def _on_renewal_failure(self, error: CiIdentityError, *, is_final: bool) -> None:
         ends = f"{self.lease.expires_at:%H:%M:%S} UTC"
-        again = "" if error.retry_after is None else "; it is tried again"
+        again = "" if is_final else "; it is tried again"
         _log.warning("%s: not renewed, ends at %s: %s%s", self.grant.name, ends, error, again)
         with suppress(LedgerError):
             self._records.not_renewed(error.code)

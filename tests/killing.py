@@ -29,13 +29,15 @@ def _members(session: int) -> Iterator[int]:
 
 
 @contextmanager
-def may_revoke(openbao: OpenBao) -> Iterator[None]:
-    """Give the role of the world's GitLab jobs the right to end tokens by their accessor."""
+def may_revoke(openbao: OpenBao, role_path: str = ROLE) -> Iterator[None]:
+    """Give a role, by default that of the world's GitLab jobs, the right to end tokens by their
+    accessor.
+    """
     root = openbao.client()
-    role = root.read(ROLE)["data"]
+    role = root.read(role_path)["data"]
     root.write_data("sys/policies/acl/reclaim", data={"policy": RECLAIM_POLICY})
-    root.write_data(ROLE, data=role | {"token_policies": [*role["token_policies"], "reclaim"]})
+    root.write_data(role_path, data=role | {"token_policies": [*role["token_policies"], "reclaim"]})
     try:
         yield
     finally:
-        root.write_data(ROLE, data=role)
+        root.write_data(role_path, data=role)

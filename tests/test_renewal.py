@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci_identity.errors import CiIdentityError, ExchangeError, ProviderUnavailableError
+from ci_identity.errors import (
+    CiIdentityError,
+    ExchangeError,
+    LedgerError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+)
 from ci_identity.renewal import LEAD, Renewal, due
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -27,10 +33,10 @@ def test_renewed_after_two_thirds_or_shortly_before_the_end(
 class _Provider:
     """Renews, or fails, as it is told; `calls` counts, `enough` is set at the wanted number."""
 
-    def __init__(self, *answers: timedelta | CiIdentityError, enough: int) -> None:
+    def __init__(self, *answers: timedelta | Exception, enough: int) -> None:
         self.answers = list(answers)
         self.calls = 0
-        self.failures: list[CiIdentityError] = []
+        self.failures: list[tuple[CiIdentityError, bool]] = []
         self._wanted = enough
         self.enough = threading.Event()
 
@@ -40,13 +46,16 @@ class _Provider:
         if self.calls >= self._wanted:
             self.enough.set()
         answer = self.answers.pop(0) if self.answers else timedelta(hours=1)
-        if isinstance(answer, CiIdentityError):
+        if isinstance(answer, Exception):
             raise answer
         return datetime.now(UTC) + answer
 
+    def failed(self, error: CiIdentityError, *, is_final: bool) -> None:
+        self.failures.append((error, is_final))
+
     def run(self, *, first: timedelta, until: timedelta = timedelta(hours=1)) -> Renewal:
         now = datetime.now(UTC)
-        renewal = Renewal(now + first, now + until, renew=self.renew, failed=self.failures.append)
+        renewal = Renewal(now + first, now + until, renew=self.renew, failed=self.failed)
         renewal.start()
         return renewal
 
@@ -79,18 +88,20 @@ def test_permanent_failure_ends_renewing() -> None:
     renewal._thread.join(10)
     assert not renewal._thread.is_alive()
     assert provider.calls == 1
-    assert [error.code for error in provider.failures] == ["exchange-refused"]
+    assert [(error.code, final) for error, final in provider.failures] == [
+        ("exchange-refused", True)
+    ]
 
 
 def test_passing_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider out of reach is asked again, after the end too."""
-    monkeypatch.setattr("ci_identity.renewal._SOON", timedelta(seconds=0.05))
+    monkeypatch.setattr("ci_identity.renewal._SOON", timedelta(seconds=0.01))
     away = ProviderUnavailableError("away", retry_after=0.0)
     provider = _Provider(away, away, away, enough=4)
     renewal = provider.run(first=SOON)
     assert provider.enough.wait(10)
     renewal.stop(5)
-    assert provider.failures == [away, away, away]
+    assert provider.failures == [(away, False)] * 3
 
 
 def test_stop_ends_a_pause() -> None:
@@ -103,10 +114,51 @@ def test_stop_ends_a_pause() -> None:
         raise AssertionError
 
     now = datetime.now(UTC)
-    failures: list[CiIdentityError] = []
-    renewal = Renewal(now, now + timedelta(hours=1), renew=renew, failed=failures.append)
+    provider = _Provider(enough=1)
+    renewal = Renewal(now, now + timedelta(hours=1), renew=renew, failed=provider.failed)
     renewal.start()
     assert at_pause.wait(10)
     renewal.stop(10)
     assert not renewal._thread.is_alive()
-    assert failures == []
+    assert provider.failures == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LedgerError("locked"),
+        ProviderAnswerError("a page of a captive portal"),
+        OSError("the CA file has gone"),
+        LookupError("no such encoding: the-secret"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_may_pass_is_tried_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked ledger, an answer that is none, an error of a library: none ends renewing."""
+    monkeypatch.setattr("ci_identity.renewal._SOON", timedelta(seconds=0.01))
+    provider = _Provider(error, error, enough=3)
+    renewal = provider.run(first=SOON)
+    assert provider.enough.wait(10)
+    renewal.stop(5)
+    assert [final for _, final in provider.failures] == [False, False]
+    assert "the-secret" not in str(provider.failures)
+
+
+def test_credential_that_is_over_at_once_is_no_reason_to_hurry() -> None:
+    """A provider whose credentials have ended when they come is asked once a second at most."""
+    provider = _Provider(*[timedelta(seconds=-300)] * 50, enough=2)
+    renewal = provider.run(first=SOON)
+    assert provider.enough.wait(10)
+    renewal.stop(5)
+    assert provider.calls == 2
+
+
+def test_nothing_is_renewed_after_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that comes back after the grant's `max` is not asked any more."""
+    monkeypatch.setattr("ci_identity.renewal._SOON", timedelta(seconds=0.2))
+    away = ProviderUnavailableError("away", retry_after=0.0)
+    provider = _Provider(away, away, away, away, away, enough=99)
+    renewal = provider.run(first=SOON, until=timedelta(seconds=0.5))
+    renewal._thread.join(10)
+    assert not renewal._thread.is_alive()
+    assert 1 <= provider.calls <= 3

@@ -174,6 +174,58 @@ def test_failed_renewal_is_said_and_recorded(
     assert "not renewed, ends at" in caplog.text
 
 
+def test_session_that_fails_to_open_renews_nothing(job: Job, grant: Grant, aws: AwsWorld) -> None:
+    """A cancel at the last moment of opening ends the renewal with the rest."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if job.events().count("delivered"):
+            raise KeyboardInterrupt
+
+    session = Session(grant, job.environ, ttl=timedelta(seconds=3), pause=pause)
+    with pytest.raises(KeyboardInterrupt):
+        session.open()
+    time.sleep(3.5)
+    assert len(aws.calls("AssumeRoleWithWebIdentity")) == 1
+    assert job.events()[-1] == "expires"
+
+
+def test_end_during_a_renewal_tells_the_later_time(job: Job, grant: Grant) -> None:
+    """AWS may issue what was asked for when the step ended: the time said is not before that."""
+    target = grant.target
+    assert isinstance(target, AwsTarget)
+    slow = _Slow(AwsExchanger(target, job.environ))
+    session = Session(grant, job.environ, ttl=timedelta(seconds=6), exchanger=slow)
+    session.open()
+    first = session.lease.expires_at
+    assert slow.is_asked.wait(10)
+    revocation = session.close()
+    slow.may_answer.set()
+    assert revocation.lease.expires_at > first + timedelta(seconds=2)
+    end = next(entry for entry in job.ledger() if entry["event"] == "expires")
+    assert end["expires_at"] > first.isoformat()
+    with pytest.raises(ConfigurationError):
+        session.aws_keys()
+
+
+class _Slow:
+    """AWS's exchanger, whose later exchanges wait until they may answer."""
+
+    def __init__(self, real: AwsExchanger) -> None:
+        self.target, self.audience, self.steered_by = real.target, real.audience, real.steered_by
+        self._real = real
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+        self.calls = 0
+
+    def exchange(self, request: ExchangeRequest) -> Credential:
+        self.calls += 1
+        if self.calls > 1:
+            self.is_asked.set()
+            assert self.may_answer.wait(10)
+        return self._real.exchange(request)
+
+
 class _OtherJob:
     """A source whose second token is another job's."""
 

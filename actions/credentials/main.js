@@ -7,7 +7,6 @@ const { act, findPython, newFolder, run, saveState } = require('../run.js')
 act(() => {
   const python = findPython()
   const instance = newFolder()
-  console.log(`ci-identity: run by ${python}`)
   saveState('python', python) // before anything is issued: `post` must find it
   saveState('instance', instance)
   const words = ['--inputs', '--instance', instance, '--runner', String(process.ppid)]

@@ -17,5 +17,5 @@ act(() => {
   const command = [python, ISOLATED, BUNDLE].map(quoted).join(' ')
   fs.writeFileSync(path.join(folder, 'ci-identity'), `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 })
   fs.appendFileSync(process.env.GITHUB_PATH, `${folder}\n`)
-  console.log(`ci-identity: on PATH from the next step on, run by ${python}`)
+  console.log('ci-identity: on PATH from the next step on')
 })

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Never
 
+from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import HELP, USAGE, version
-from ci_identity.delivery.process import hide_memory
 from ci_identity.errors import CiIdentityError, PlatformError
 
 COMMANDS = {
@@ -39,11 +39,17 @@ EXEC_FAILED = 125
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code (the design's section 6)."""
-    if not _HOLDS_SECRETS.isdisjoint((sys.argv[1:] if argv is None else list(argv))[:1]):
-        hide_memory()  # before there is anything in it: what was opened by then stays open
+    words = list(sys.argv[1:] if argv is None else argv)
     terminal.open_streams()
+    if not _HOLDS_SECRETS.isdisjoint(words[:1]):
+        if os.environ.get(AGENT):  # it tells our step by our environment, which is hidden next
+            import_module("ci_identity.agent.client").introduce(os.environ)
+        # Not with the other imports: ctypes is for these commands alone.
+        from ci_identity.delivery.process import hide_memory  # noqa: PLC0415
+
+        hide_memory()  # before there is anything in it: what was opened by then stays open
     try:
-        code = _main(list(sys.argv[1:] if argv is None else argv))
+        code = _main(words)
     except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
         code = 1
     return code if terminal.flush() else code or 1

@@ -1,14 +1,17 @@
 """`ci-identity credential`: one grant to stdout, for SDKs that run a command to get credentials."""
 
+import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from ci_identity._address import check_address
 from ci_identity._http import Answer, HttpSession, Network
+from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
 from ci_identity.delivery.aws import PROCESS_FORMAT, process_answer
@@ -16,6 +19,9 @@ from ci_identity.delivery.handover import ADDRESS, BEARER
 from ci_identity.errors import DeliveryError
 from ci_identity.model import AwsKeys, AwsTarget
 from ci_identity.secret import Secret
+
+if TYPE_CHECKING:
+    from ci_identity.agent.client import Agent
 
 _EXAMPLE = """\
   ci-identity credential --grant deploy-web --format aws-credential-process
@@ -48,7 +54,10 @@ def main(words: Sequence[str]) -> int:
         _check_stdout()
     terminal.say_aloud(quiet=True)
     if address := os.environ.get(ADDRESS):
+        terminal.warn(f"{args.grant}: from the endpoint that {ADDRESS} names, {address}")
         answer = process_answer(_ask(address, args.grant, Secret(os.environ.get(BEARER, ""))))
+    elif agent := _agent(args):
+        answer = process_answer(_ask(agent.address, args.grant, agent.bearer))
     else:
         # Not with the other imports: what asks the endpoint is run by SDKs, again and again.
         from ci_identity.session import session  # noqa: PLC0415
@@ -63,6 +72,15 @@ def main(words: Sequence[str]) -> int:
             answer = process_answer(opened.aws_keys())
     sys.stdout.write(answer + "\n")
     return 0
+
+
+def _agent(args: argparse.Namespace) -> "Agent | None":
+    """Return the agent of the job that holds the grant for this step, if any."""
+    if args.ttl or not os.environ.get(AGENT):
+        return None
+    from ci_identity.agent.client import holder  # noqa: PLC0415  # in a job with an agent
+
+    return holder(args.grant, os.environ)
 
 
 def _check_stdout() -> None:
@@ -90,7 +108,7 @@ def _ask(address: str, grant: str, bearer: Secret) -> AwsKeys:
         raise DeliveryError(message)
     headers = {"Authorization": bearer.reveal()}
     with HttpSession(Network()) as http:
-        response = http.get(f"{address}/aws/{grant}", headers=headers)
+        response = http.get(f"{address}/aws/{quote(grant, safe='')}", headers=headers)
     answer = Answer(_json(response.content), parts.netloc)
     if not response.ok:
         reason = answer.get("message")

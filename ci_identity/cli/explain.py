@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> int:
     grant = load_grants(args.grants, os.environ).grant(args.grant)
     policy = args.trust_policy and (_role(grant), read_policy(args.trust_policy))
     audience = grant.audience or exchanger_for(grant, os.environ).audience
-    job = identify(fetch(sources(os.environ), audience))
+    job = identify(fetch(sources(os.environ, grant.source), audience))
     decision = decide(grant, job, step=args.step)
     verdict = policy and evaluate(policy[1], job.claims, role=policy[0])
     if args.json:

@@ -5,11 +5,17 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
 """
 
 import json
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ci_identity.delivery.endpoint import Route
+from ci_identity.delivery.environ import AWS_CONFIG
+from ci_identity.delivery.interface import Door, delivered
+from ci_identity.delivery.message import Reply
 from ci_identity.model import AwsKeys, Delivered
 from ci_identity.secret import Secret
 
@@ -42,6 +48,54 @@ class AwsOffer:
     is_default: bool
     keys: "Callable[[], AwsKeys]"
 
+    @property
+    def summary(self) -> str:
+        """What the child finds, in a few words for people."""
+        return f"an AWS session at a loopback endpoint, and as AWS_PROFILE={self.grant}"
+
+    @property
+    def path(self) -> str:
+        """Where the session is served."""
+        return f"/aws/{self.grant}"
+
+    def routes(self, door: Door) -> Mapping[str, Route]:  # noqa: ARG002  # as `Offer` has it
+        """Return what is served, by path."""
+        return {
+            self.path: Route(answer=lambda _: Reply(status=200, body=container_answer(self.keys())))
+        }
+
+    def files(self, door: Door, among: "Sequence[AwsOffer]") -> Mapping[str, str]:
+        """Return the AWS config file with one profile for each grant."""
+        return {AWS_CONFIG: profiles(among, door.command)}
+
+    def variables(self, door: Door, among: "Sequence[AwsOffer]") -> Mapping[str, Delivered]:
+        """Return the variables of a child; the first grant of several is the default.
+
+        With several grants the regions are in the profiles alone: a variable would go before them.
+        """
+        given: dict[str, str | Secret] = {}
+        if self.is_default:
+            given["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = door.address + self.path
+            given["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = door.bearer
+        else:
+            given["AWS_PROFILE"] = self.grant
+        if len(among) == 1 and self.region:
+            given |= dict.fromkeys(REGION, self.region)
+        return delivered(given)
+
+    def pointers(self, door: Door, bearer_file: Path) -> Mapping[str, str]:
+        """Return the variables of a whole job: where the grant is served, and no secret.
+
+        The region is in the config file: as a variable it would go before what a step chooses. The
+        credentials file is empty: a key in ~/.aws/credentials would go before the endpoint.
+        """
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": door.address + self.path,
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bearer_file),
+            "AWS_CONFIG_FILE": str(door.folder / AWS_CONFIG),
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
 
 def container_answer(keys: AwsKeys) -> bytes:
     """Return what an SDK expects from a container-credentials endpoint."""
@@ -66,66 +120,13 @@ def process_answer(keys: AwsKeys) -> str:
     return json.dumps(answer)
 
 
-def variables(offers: Sequence[AwsOffer], url: str, bearer: Secret) -> Mapping[str, Delivered]:
-    """Return the variables of a child for all its AWS grants; the first one is the default.
-
-    With several grants the regions are in the profiles alone: a variable would go before them.
-
-    Args:
-        offers: the grants, in the order they were asked for.
-        url: the endpoint's address of the first one.
-        bearer: what the endpoint asks for.
-    """
-    first = offers[0]
-    given: dict[str, str | Secret] = {}
-    if first.is_default:
-        given["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = url
-        given["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = bearer
-    else:
-        given["AWS_PROFILE"] = first.grant
-    if len(offers) == 1 and first.region:
-        given |= dict.fromkeys(REGION, first.region)
-    return _delivered(given)
-
-
-def pointers(
-    url: str, bearer_file: Path, *, config: Path, credentials: Path
-) -> Mapping[str, str]:
-    """Return the variables of a whole job: where the default grant is served, and no secret.
-
-    They are the weakest of their kind: what a step sets by itself goes before them. The region is
-    in the config file, and not in a variable, for that reason.
-
-    Args:
-        url: the endpoint's address of the first grant.
-        bearer_file: the file with what the endpoint asks for.
-        config: the AWS config file with the grants' profiles.
-        credentials: an empty file; a key in ~/.aws/credentials would go before the endpoint.
-    """
-    return {
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bearer_file),
-        "AWS_CONFIG_FILE": str(config),
-        "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
-    }
-
-
 def key_variables(keys: AwsKeys, region: str | None) -> Mapping[str, Delivered]:
     """Return the variables of a child that is given the keys themselves."""
     values = (keys.access_key_id, keys.secret_access_key, keys.session_token)
     given: dict[str, str | Secret] = dict(zip(KEYS, values, strict=True))
     if region:
         given |= dict.fromkeys(REGION, region)
-    return _delivered(given)
-
-
-def _delivered(given: Mapping[str, str | Secret]) -> Mapping[str, Delivered]:
-    return {
-        name: Delivered(value=value)
-        if isinstance(value, Secret)
-        else Delivered(value=Secret(value), is_public=True)
-        for name, value in given.items()
-    }
+    return delivered(given)
 
 
 def profiles(offers: Sequence[AwsOffer], command: Sequence[str]) -> str:
@@ -136,7 +137,7 @@ def profiles(offers: Sequence[AwsOffer], command: Sequence[str]) -> str:
         command: how to run ci-identity; the profile's process asks the endpoint.
     """
     sections: list[str] = []
-    ours = " ".join(f'"{word}"' for word in command)
+    ours = shlex.join(command)  # some SDKs give it to a shell
     if offers[0].region:
         sections.append(f"[default]\nregion = {offers[0].region}\n")
     for offer in offers:

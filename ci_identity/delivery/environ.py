@@ -48,6 +48,7 @@ _TABLE = {
         "ACTIONS_ID_TOKEN_REQUEST_*": "GitHub, Forgejo: asks for id tokens of any audience",
         "SYSTEM_OIDCREQUESTURI SYSTEM_ACCESSTOKEN": "Azure DevOps: asks for id tokens",
         "BUILDKITE_AGENT_ACCESS_TOKEN BUILDKITE_AGENT_TOKEN": "Buildkite: asks for id tokens",
+        "BUILDKITE_AGENT_JOB_API_*": "Buildkite: changes the job's environment",
         "SPIFFE_ENDPOINT_SOCKET": "SPIFFE: the workload API gives its callers identities",
         "VAULT_SECRET_ID": "Vault: logs in as an AppRole",
     },
@@ -130,19 +131,19 @@ _NEVER_REMOVED = JOB_TOKENS | {
 AWS_CONFIG = "aws-config"
 """The name of the private AWS config file, in which each grant has a profile."""
 
-AWS_CREDENTIALS = "aws-credentials"
-"""The name of the private, empty file in the place of ~/.aws/credentials."""
-
 _PRIVATE_FILES = {
     "AWS_CONFIG_FILE": AWS_CONFIG,
-    "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS,
-    "BOTO_CONFIG": "boto",  # ~/.boto would go before the endpoint
     "KUBECONFIG": "kubeconfig",
 }
 _PRIVATE_FOLDERS = {
     "CLOUDSDK_CONFIG": "gcloud",
     "AZURE_CONFIG_DIR": "azure",
     "AZD_CONFIG_DIR": "azd",
+}
+_NO_FILES = {
+    # Not an empty file of ours: what another process of this user puts into one would win.
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "BOTO_CONFIG": os.devnull,  # ~/.boto would go before the endpoint
 }
 _NO_METADATA = {
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -200,7 +201,7 @@ def clean(environ: Mapping[str, str], *, private: Path) -> dict[str, str]:
     kept = {name: value for name, value in environ.items() if name not in gone}
     hidden = _PRIVATE_FILES | _PRIVATE_FOLDERS
     pointers = {name: str(private / file) for name, file in hidden.items()}
-    return kept | _without_proxy(kept) | _NO_METADATA | pointers
+    return kept | _without_proxy(kept) | _NO_METADATA | _NO_FILES | pointers
 
 
 def removed(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,14 +5,15 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ci_identity.delivery import aws
 from ci_identity.delivery.endpoint import Asked, Endpoint, Route
-from ci_identity.delivery.environ import AWS_CONFIG, Environment, clean, private_files
+from ci_identity.delivery.environ import Environment, clean, private_files
+from ci_identity.delivery.interface import Door, Offer
 from ci_identity.delivery.message import Reply
 from ci_identity.delivery.peer import Peer, Peers, Tree, is_available
 from ci_identity.delivery.refusal import Refused
@@ -73,7 +74,7 @@ class Handover:
         self.folder = state_dir.absolute() / secrets.token_hex(8)
         self.whom = whom
         self._serves = serves
-        self._offers: dict[str, aws.AwsOffer] = {}
+        self._offers: dict[str, Offer] = {}
         self._told: dict[str, Watch] = {}
         self._paths: dict[str, str] = {}
         self.is_checked = is_available()
@@ -92,19 +93,15 @@ class Handover:
             private_files(self.folder)
             self._is_open = True
 
-    def offer_aws(
-        self,
-        offer: aws.AwsOffer,
-        watch: Watch,
-    ) -> None:
-        """Serve a grant's AWS session from now on, until `withdraw`.
+    def offer(self, offer: Offer, watch: Watch) -> None:
+        """Serve a grant's credential from now on, until `withdraw`.
 
         Args:
             offer: what is on offer.
             watch: is told of who was served and who was refused.
 
         Raises:
-            DeliveryError: the endpoint or the profile cannot be made.
+            DeliveryError: the endpoint or a file cannot be made.
         """
         if not self.is_checked:
             _log.warning(
@@ -114,30 +111,27 @@ class Handover:
         self._offers[offer.grant] = offer
         self.listen()
         try:
-            config = aws.profiles(tuple(self._offers.values()), OURSELVES)
-            (self.folder / AWS_CONFIG).write_text(config, encoding="utf-8")
+            for among in self._by_kind():
+                for name, text in among[0].files(self.door, among).items():
+                    _write_private(self.folder / name, text)
         except OSError as error:
             message = f"{offer.grant}: cannot be handed over: {error.strerror}"
             raise DeliveryError(message, hint="check the free space of the state folder") from None
-        self.offer(
-            offer.grant,
-            aws_path(offer.grant),
-            lambda _: Reply(status=200, body=aws.container_answer(offer.keys())),
-            watch,
-        )
+        for path, route in offer.routes(self.door).items():
+            self.serve(offer.grant, path, route, watch)
 
-    def offer(self, grant: str, path: str, answer: Callable[[Asked], Reply], watch: Watch) -> None:
+    def serve(self, grant: str, path: str, route: Route, watch: Watch) -> None:
         """Serve something of a grant at `path` of the endpoint, until `withdraw`.
 
         Args:
             grant: the grant's name, by which it is decided who is served.
             path: where.
-            answer: see `Route`.
+            route: what.
             watch: is told of who was served and who was refused.
         """
         self._told[grant] = watch
         self._paths[path] = grant
-        self._endpoint.add(path, Route(answer=answer, serves=partial(self._serves, grant)))
+        self._endpoint.add(path, replace(route, serves=partial(self._serves, grant)))
 
     def tell(self, path: str, answer: Callable[[Asked], Reply]) -> None:
         """Serve at `path` what is no secret, to every process that is served anything."""
@@ -163,9 +157,14 @@ class Handover:
             self._endpoint.remove(path)
 
     @property
-    def offers(self) -> tuple[aws.AwsOffer, ...]:
-        """The AWS sessions on offer, in the order they were offered."""
+    def offers(self) -> tuple[Offer, ...]:
+        """What is on offer, in the order it was offered."""
         return tuple(self._offers.values())
+
+    @property
+    def door(self) -> Door:
+        """Where a child finds what is on offer, once the endpoint listens."""
+        return Door(address=self.address, bearer=self.bearer, folder=self.folder, command=OURSELVES)
 
     @property
     def address(self) -> str:
@@ -182,12 +181,19 @@ class Handover:
         """What the child needs to be served; empty if nothing is on offer."""
         if not self.offers:
             return {}
-        first = self.address + aws_path(self.offers[0].grant)
-        return {
+        given = {
             ADDRESS: Delivered(value=Secret(self.address), is_public=True),
             BEARER: Delivered(value=self.bearer),
-            **aws.variables(self.offers, first, self.bearer),
         }
+        for among in self._by_kind():
+            given |= among[0].variables(self.door, among)
+        return given
+
+    def _by_kind(self) -> Collection[list[Offer]]:
+        kinds: dict[type[Offer], list[Offer]] = {}
+        for offer in self._offers.values():
+            kinds.setdefault(type(offer), []).append(offer)
+        return kinds.values()
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -216,6 +222,7 @@ class Handover:
             watch.on_refusal(refusal)
 
 
-def aws_path(grant: str) -> str:
-    """Return the path at which a grant's AWS session is served."""
-    return f"/aws/{grant}"
+def _write_private(path: Path, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

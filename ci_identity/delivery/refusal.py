@@ -18,6 +18,7 @@ class Reason(StrEnum):
     PATH = "endpoint-path"
     METHOD = "endpoint-method"
     BEARER = "endpoint-bearer"
+    OTHER = "endpoint-other"
     FAILED = "endpoint-failed"
 
     @property
@@ -34,6 +35,7 @@ _SENTENCES = {
     Reason.PATH: "nothing is served at this path, or no longer",
     Reason.METHOD: "this method is not served at this path",
     Reason.BEARER: "the token of the request is missing or wrong",
+    Reason.OTHER: "this is not what the grant is for",
     Reason.FAILED: "there is no credential to give right now; the log of the step says more",
 }
 
@@ -45,7 +47,7 @@ class Refused:
     Attributes:
         reason: why.
         peer: who asked, as far as it is known.
-        detail: what is wrong with what was sent, if it is no request; holds nothing of it.
+        detail: what is wrong with what was sent; fit to be shown.
         times: how often this process was refused this path for this reason, this time included.
     """
 

@@ -6,7 +6,14 @@ from ci_identity.grants.claims import CLAIMS, KNOWN
 from ci_identity.model import Grant, Wanted
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
-SHARED_ISSUERS = frozenset({GITHUB_ISSUER, "https://gitlab.com", "https://agent.buildkite.com"})
+SHARED_ISSUERS = frozenset(
+    {
+        GITHUB_ISSUER,
+        "https://gitlab.com",
+        "https://agent.buildkite.com",
+        "https://accounts.google.com",
+    }
+)
 """Issuers whose tokens anybody can have who opens an account."""
 
 ISSUERS = {
@@ -19,6 +26,10 @@ ISSUERS = {
     ),
     "gitlab": re.compile(r"(?:https?://)?[^/@]*gitlab[^/@]*(?:/.*)?"),
     "buildkite": re.compile(r"(?:https?://)?agent\.buildkite\.com"),
+    "circleci": re.compile(r"(?:https?://)?oidc\.circleci\.com(?:/.*)?"),
+    "bitbucket": re.compile(r"(?:https?://)?api\.bitbucket\.org/2\.0/workspaces/.*"),
+    "azure-devops": re.compile(r"(?:https?://)?vstoken\.dev\.azure\.com(?:/.*)?"),
+    "semaphore": re.compile(r"(?:https?://)?[^/@]+\.semaphoreci\.com"),
 }
 """By CI, what its issuers look like, also when slightly misspelt. In lower case."""
 

@@ -12,7 +12,7 @@ from ci_identity.grants.claims import KNOWN, unaccounted
 from ci_identity.grants.format import REGISTERED
 from ci_identity.grants.issuers import SHARED_ISSUERS, ci_of, issuers
 from ci_identity.grants.kinds import nearest
-from ci_identity.model import Accept, Grant, VaultTarget, Wanted
+from ci_identity.model import AZURE_TTL, Accept, AzureTarget, Grant, VaultTarget, Wanted
 
 # ── for whom? ────────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +180,7 @@ def steps_unenforced(grant: Grant) -> Iterator[str]:
 
 def ttl_long(grant: Grant) -> Iterator[str]:
     """The credential lives for more than an hour."""
-    if grant.ttl > LONG:
+    if grant.ttl > (AZURE_TTL if isinstance(grant.target, AzureTarget) else LONG):
         yield f"`ttl` is {grant.ttl}, longer than most jobs"
 
 

@@ -1,32 +1,79 @@
 """identify: where the job's OIDC token comes from."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ci_identity.errors import NoIdentityError
-from ci_identity.model import JobIdentity, SubjectToken
+from ci_identity.model import JobIdentity, SourceName, SubjectToken
+from ci_identity.sources.actions import PROBE_AUDIENCE as PROBE_AUDIENCE
+from ci_identity.sources.azure_devops import AzureDevOpsSource
+from ci_identity.sources.bitbucket import BitbucketSource
+from ci_identity.sources.buildkite import BuildkiteSource
+from ci_identity.sources.circleci import CircleCiSource
 from ci_identity.sources.claims import identify
-from ci_identity.sources.github import PROBE_AUDIENCE as PROBE_AUDIENCE
+from ci_identity.sources.forgejo import ForgejoSource
 from ci_identity.sources.github import GitHubSource
 from ci_identity.sources.gitlab import GitLabSource
 from ci_identity.sources.interface import Source
+from ci_identity.sources.jenkins import JenkinsSource
+from ci_identity.sources.kubernetes import KubernetesSource
+from ci_identity.sources.machine import MachineSource
+from ci_identity.sources.presence import Ambiguity, cis
+from ci_identity.sources.semaphore import SemaphoreSource
+from ci_identity.sources.spiffe import SpiffeSource
 from ci_identity.sources.subject_token import check_audience
-from ci_identity.sources.token_file import TokenFileSource, TokenVariableSource
+from ci_identity.sources.token_command import TokenCommandSource as TokenCommandSource
+from ci_identity.sources.token_file import FILE_VARIABLE, TokenFileSource, TokenVariableSource
+
+_NAMING: tuple[Callable[[Mapping[str, str]], Source], ...] = (GitLabSource, JenkinsSource)
+"""CIs whose jobs name the variable of their token, and name it as we ask."""
+
+_OTHERS: tuple[Callable[[Mapping[str, str]], Source], ...] = (
+    GitHubSource,
+    ForgejoSource,
+    BuildkiteSource,
+    CircleCiSource,
+    BitbucketSource,
+    AzureDevOpsSource,
+    SemaphoreSource,
+)
+_WORKLOADS: tuple[Callable[[Mapping[str, str]], Source], ...] = (
+    KubernetesSource,
+    SpiffeSource,
+    MachineSource,
+)
+"""What names no CI job: asked only by name."""
 
 
-def sources(environ: Mapping[str, str]) -> tuple[Source, ...]:
-    """Return every source there is, in the order they are asked: by hand first, then the CI's own.
+def sources(environ: Mapping[str, str], named: SourceName | None = None) -> tuple[Source, ...]:
+    """Return the sources to ask, in order: what was handed over by hand, then the CI's own.
 
-    GitLab comes before the plain variable, since there `CI_IDENTITY_TOKEN` is one id token of many.
+    GitLab and Jenkins come before what is handed over in `CI_IDENTITY_TOKEN`, since there a job
+    names its own token so. Where the variables are of two CIs, none of these is asked.
+
+    Args:
+        environ: the job's variables.
+        named: the one source to ask, as a grant's `source` names it. What names a workload or a
+            machine is asked only so.
     """
-    file = environ.get("CI_IDENTITY_TOKEN_FILE")
-    return (
-        *((TokenFileSource(Path(file)),) if file else ()),
-        GitLabSource(environ),
-        TokenVariableSource(environ),
-        GitHubSource(environ),
-    )
+    of_cis = tuple(make(environ) for make in (*_NAMING, *_OTHERS))
+    by_hand = _by_hand(environ)
+    if named is not None:
+        every = (*by_hand, *of_cis, *(make(environ) for make in _WORKLOADS))
+        return tuple(source for source in every if source.name == named)
+    found = cis(environ)
+    if len(found) > 1:
+        return (*by_hand[:-1], Ambiguity(among=found))
+    naming = of_cis[: len(_NAMING)]
+    if SourceName.JENKINS in found:
+        return naming
+    return (*by_hand[:-1], *naming, by_hand[-1], *of_cis[len(_NAMING) :])
+
+
+def _by_hand(environ: Mapping[str, str]) -> tuple[Source, ...]:
+    file = environ.get(FILE_VARIABLE)
+    return (*((TokenFileSource(Path(file)),) if file else ()), TokenVariableSource(environ))
 
 
 def fetch(candidates: Sequence[Source], audience: str | None) -> SubjectToken:

@@ -1,8 +1,10 @@
 """What AWS clients are handed: answers of their protocols, variables, profiles."""
 
 import json
+import os
 from configparser import ConfigParser
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from botocore.utils import parse_to_aware_datetime
@@ -13,8 +15,8 @@ from ci_identity.delivery.aws import (
     key_variables,
     process_answer,
     profiles,
-    variables,
 )
+from ci_identity.delivery.interface import Door
 from ci_identity.model import AwsKeys
 from ci_identity.secret import Secret
 
@@ -25,8 +27,13 @@ KEYS = AwsKeys(
     session_token=Secret("the-session-token"),
     expires_at=ENDS,
 )
-BEARER = Secret("the-bearer")
 URL = "http://127.0.0.1:1/aws/deploy-web"
+DOOR = Door(
+    address="http://127.0.0.1:1",
+    bearer=Secret("the-bearer"),
+    folder=Path("/private"),
+    command=["/a b/python", "-I"],
+)
 
 
 def offer(grant: str = "deploy-web", region: str | None = "eu-west-1", **more: bool) -> AwsOffer:
@@ -59,7 +66,7 @@ def test_process_answer() -> None:
 
 def test_variables_lead_to_the_endpoint() -> None:
     """The bearer alone is secret; both names of the region are set."""
-    given = variables([offer()], URL, BEARER)
+    given = offer().variables(DOOR, [offer()])
     assert {name: delivered.value.reveal() for name, delivered in given.items()} == {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": URL,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the-bearer",
@@ -73,7 +80,8 @@ def test_variables_lead_to_the_endpoint() -> None:
 
 def test_profile_instead_of_the_endpoint() -> None:
     """For clients without the protocol the first grant's profile is chosen."""
-    given = variables([offer(is_default=False, region=None)], URL, BEARER)
+    one = offer(is_default=False, region=None)
+    given = one.variables(DOOR, [one])
     assert {name: delivered.value.reveal() for name, delivered in given.items()} == {
         "AWS_PROFILE": "deploy-web"
     }
@@ -82,7 +90,7 @@ def test_profile_instead_of_the_endpoint() -> None:
 def test_regions_of_several_grants_are_in_their_profiles() -> None:
     """A variable would go before the profiles' own regions."""
     offers = [offer(), offer("read-web", "us-east-1")]
-    assert not variables(offers, URL, BEARER).keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}
+    assert not offers[0].variables(DOOR, offers).keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}
     config = ConfigParser()
     config.read_string(profiles(offers, ["/a b/python", "-I"]))
     assert {name: config[name]["region"] for name in config.sections()} == {
@@ -91,7 +99,7 @@ def test_regions_of_several_grants_are_in_their_profiles() -> None:
         "profile read-web": "us-east-1",
     }
     assert config["profile read-web"]["credential_process"] == (
-        '"/a b/python" "-I" credential --grant read-web --format aws-credential-process'
+        "'/a b/python' -I credential --grant read-web --format aws-credential-process"
     )
 
 
@@ -104,3 +112,12 @@ def test_keys_as_variables(region: str | None) -> None:
         "AWS_SESSION_TOKEN",
     }
     assert ("AWS_REGION" in given) == (region is not None)
+
+
+def test_pointers_of_a_whole_job_hold_no_secret() -> None:
+    """They name files: the one with the bearer, and the one with the profiles."""
+    given = offer().pointers(DOOR, Path("/agent/bearer"))
+    assert given["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == URL
+    assert given["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == "/agent/bearer"
+    assert given["AWS_CONFIG_FILE"] == "/private/aws-config"
+    assert "the-bearer" not in str(given)

@@ -209,13 +209,12 @@ def test_ambient_files_are_hidden_whatever_the_job_says() -> None:
     folders = {name for name, value in child.items() if value.startswith("/private/")}
     assert folders == {
         "AWS_CONFIG_FILE",
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "BOTO_CONFIG",
         "KUBECONFIG",
         "CLOUDSDK_CONFIG",
         "AZURE_CONFIG_DIR",
         "AZD_CONFIG_DIR",
     }
+    assert child["AWS_SHARED_CREDENTIALS_FILE"] == child["BOTO_CONFIG"] == os.devnull
     assert child["AWS_EC2_METADATA_DISABLED"] == "true"
     assert child["NO_GCE_CHECK"] == "true"
     assert child["METADATA_SERVER_DETECTION"] == "none"

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 
 import ci_identity
+from ci_identity.agent.inputs import read_inputs
 from ci_identity.cli.parser import Parser
 from ci_identity.errors import CiIdentityError
 from ci_identity.ledger.verify import verify
@@ -256,6 +257,12 @@ def target_unsupported(stage: Stage) -> None:
     stage.open()
 
 
+@causes("input")
+def an_input(_: Stage) -> None:
+    given = {"STEPS": "deploy", "VAULT-ROLE": "shop", "VAULT-SECRETS": "A: a/b#c\nB a/b#c"}
+    read_inputs({f"INPUT_{name}": value for name, value in given.items()})
+
+
 @causes("trust-policy")
 def trust_policy(_: Stage) -> None:
     parse('{"Version": "2012-10-17"}')
@@ -287,6 +294,18 @@ def identity_none(stage: Stage) -> None:
 @causes("identity-permission")
 def identity_permission(stage: Stage) -> None:
     stage.job(GITHUB_ACTIONS="true")
+    stage.open()
+
+
+@causes("identity-command")
+def identity_command(stage: Stage) -> None:
+    stage.job(BUILDKITE="true", PATH=str(stage.folder))
+    stage.open()
+
+
+@causes("identity-two-cis")
+def identity_two_cis(stage: Stage) -> None:
+    stage.job(GITHUB_ACTIONS="true", BUILDKITE="true")
     stage.open()
 
 

@@ -86,7 +86,7 @@ def test_every_field_of_an_identity_is_there(name: str) -> None:
 
 
 def test_every_attribute_of_a_session_is_there() -> None:
-    """Whatever of a session is public is in its table, but for the folder that `environ` uses."""
+    """Whatever of a session is public is in its table, but for what others of ours need."""
     found = {name for name in dir(ci_identity.Session) if not name.startswith("_")}
     table = PAGE.partition("| of a `Session` |")[2].partition("\n\n")[0]
-    assert {name for name in found if f"`{name}" not in table} == {"private_folder"}
+    assert {name for name in found if f"`{name}" not in table} == {"private_folder", "recorder"}

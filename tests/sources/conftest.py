@@ -1,11 +1,13 @@
 """Tokens signed with a real key, and a loopback server that plays GitHub's token endpoint."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -122,3 +124,18 @@ def endpoint() -> Iterator[Endpoint]:
 def reply() -> type[Reply]:
     """Make a `Reply`."""
     return Reply
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Callable[..., Path]:
+    """Put a program into a folder of its own: `tool(name, lines of sh)`; returns its path."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def tool(name: str, script: str) -> Path:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\nPATH={os.defpath}\n{script}\n")
+        path.chmod(0o700)
+        return path
+
+    return tool

@@ -22,8 +22,9 @@ from ci_identity.errors import (
     TokenRequestError,
 )
 from ci_identity.model import SubjectToken, UnverifiedClaims
-from ci_identity.sources import github
-from ci_identity.sources.github import GitHubSource
+from ci_identity.sources.actions import PROBE_AUDIENCE, check_issuer
+from ci_identity.sources.endpoint import MINT_BUDGET
+from ci_identity.sources.github import GITHUB, GitHubSource
 
 if TYPE_CHECKING:
     from tests.sources.conftest import Endpoint, Reply
@@ -97,9 +98,9 @@ def test_a_token_to_be_looked_at_is_for_nobody(
     endpoint: "Endpoint", sign: Sign, now: datetime
 ) -> None:
     """Where no audience is asked for, the token is made for one that opens nothing."""
-    endpoint.gives(sign(aud=github.PROBE_AUDIENCE))
+    endpoint.gives(sign(aud=PROBE_AUDIENCE))
     assert GitHubSource(endpoint.environ(), now=lambda: now).fetch(None) is not None
-    assert endpoint.received[0].query["audience"] == [github.PROBE_AUDIENCE]
+    assert endpoint.received[0].query["audience"] == [PROBE_AUDIENCE]
 
 
 def test_a_debug_run_says_so(endpoint: "Endpoint", sign: Sign, now: datetime) -> None:
@@ -253,7 +254,7 @@ def test_an_endpoint_that_asks_for_too_long_a_wait_is_given_up(
     endpoint: "Endpoint", reply: "type[Reply]", now: datetime
 ) -> None:
     """The mint has a budget of its own, so the job is told instead of kept waiting."""
-    wait = str(int(github.MINT_BUDGET) + 1)
+    wait = str(int(MINT_BUDGET) + 1)
     endpoint.replies = [reply(status=503, headers={"Retry-After": wait})]
     pauses: list[float] = []
     with pytest.raises(TokenRequestError, match=r"answered 503") as caught:
@@ -393,7 +394,7 @@ def test_a_server_without_a_proper_address_is_a_configuration_error(server: str)
     """No issuer can be expected of a server that has no https address."""
     claims = UnverifiedClaims({"iss": _COM})
     with pytest.raises(InsecureAddressError, match="GITHUB_SERVER_URL"):
-        github._check_issuer(claims, server)
+        check_issuer(GITHUB, claims, server, origin="the token")
 
 
 @pytest.mark.parametrize("bearer", ["secret\r\nX: y", "secret\n", "secret-\u20ac"])
@@ -469,8 +470,8 @@ def test_the_issuer_must_fit_the_server(server: str, issuer: str, expected: str 
     """Each kind of GitHub has its own issuer; another one is named with the one expected."""
     claims = UnverifiedClaims({"iss": issuer})
     if expected is None:
-        github._check_issuer(claims, server)
+        check_issuer(GITHUB, claims, server, origin="the token")
         return
     with pytest.raises(IssuerError) as caught:
-        github._check_issuer(claims, server)
+        check_issuer(GITHUB, claims, server, origin="the token")
     assert str(caught.value).endswith(f"is issued by {issuer}; a job on {server} has {expected}")

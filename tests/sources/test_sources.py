@@ -33,7 +33,9 @@ def _token(aud: str) -> SubjectToken:
 
 def test_outside_any_ci_there_is_no_identity() -> None:
     """The message lists who was asked."""
-    with pytest.raises(NoIdentityError, match=r"asked: gitlab, token-variable, github$"):
+    with pytest.raises(
+        NoIdentityError, match=r"asked: gitlab, jenkins, token-variable, github, .*, semaphore$"
+    ):
         fetch(sources({}), "vault")
 
 

@@ -1,8 +1,6 @@
 """`python -m ci_identity`."""
 
-import sys
-
-from ci_identity.cli import main
+from ci_identity.cli import whole_process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    whole_process()

@@ -105,8 +105,8 @@ class UnsupportedTargetError(ConfigurationError):
     """The grant is valid, but this version has no exchanger for its target."""
 
     code = "target-unsupported"
-    cause = "this version of ci-identity exchanges tokens at Vault, OpenBao and AWS only"
-    hint = "use a vault or aws grant, or a version that lists the target in its changelog"
+    cause = "this version of ci-identity has no exchanger for this kind of target"
+    hint = "use another target, or a version that lists this one in its changelog"
 
 
 class MissingDependencyError(ConfigurationError):
@@ -152,6 +152,14 @@ class TrustPolicyError(ConfigurationError):
     hint = "aws iam get-role --role-name NAME --query Role.AssumeRolePolicyDocument > trust.json"
 
 
+class InputError(ConfigurationError):
+    """An input of the GitHub action is missing, or has a value that cannot be used."""
+
+    code = "input"
+    cause = "an input of the action (under `with:`) is missing, or has a value it cannot have"
+    hint = "correct the input that the message names; the action's action.yml describes them all"
+
+
 # ── 3 identity ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -195,7 +203,7 @@ class ForkIdentityError(IdentityError):
 
 
 class IdTokenMissingError(IdentityError):
-    """GitLab's job has no id token for the audience that the grant asks for."""
+    """The job has no id token, or GitLab's has none for the audience that the grant asks for."""
 
     code = "identity-id-tokens"
     cause = "the job declares no `id_tokens:` entry with this audience"
@@ -251,6 +259,22 @@ class IssuerError(IdentityError):
         "issues as https://HOST/_services/token"
     )
     hint = "write the issuer that ci-identity whoami prints into the grant and the provider's trust"
+
+
+class TokenCommandError(IdentityError):
+    """The command that should print the token gave none."""
+
+    code = "identity-command"
+    cause = "the command failed, took too long, or is not one that gives tokens"
+    hint = "run it by hand in the same job, where its own messages can be read"
+
+
+class TwoCisError(IdentityError):
+    """The variables are those of two CIs at once, so either could speak for the job."""
+
+    code = "identity-two-cis"
+    cause = "one CI's job runs inside another's, or a step has set what only a CI sets"
+    hint = "name the one that is meant in the grant, as `source: NAME`, or unset the other's mark"
 
 
 # ── 4 denied ─────────────────────────────────────────────────────────────────────────────────
@@ -475,6 +499,172 @@ class AwsRoleError(ExchangeError):
     code = "aws-role"
     cause = "the endpoint is not AWS's own: a proxy, a double, another account's"
     hint = "check `endpoint` of the grant, and AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL"
+
+
+class AzureFederationError(ExchangeError):
+    """Azure: the application has no federated credential for this issuer and subject."""
+
+    code = "azure-federation"
+    cause = (
+        "issuer and subject are compared to the letter; GitHub's subject has ids in it in newer "
+        "repositories, and an environment stands in the place of the branch"
+    )
+    hint = "compare the application's federated credentials with what ci-identity whoami prints"
+
+
+class AzureAudienceError(ExchangeError):
+    """Azure: the token's audience is not the one of the application's federated credential."""
+
+    code = "azure-audience"
+    cause = "a federated credential has one audience, and each cloud a default of its own for it"
+    hint = "write the audience of the federated credential into `audience` of the grant"
+
+
+class AzureApplicationError(ExchangeError):
+    """Azure: the tenant has no such application, or it may not sign in."""
+
+    code = "azure-application"
+    cause = "`client` is not the application's (client) id, or `tenant` is another directory's"
+    hint = "compare both with the overview page of the application or managed identity"
+
+
+class AzureTenantError(ExchangeError):
+    """Azure: there is no such tenant at the authority that was asked."""
+
+    code = "azure-tenant"
+    cause = "the id is misspelt, or the tenant is in another cloud (US Government, China, ...)"
+    hint = "check `tenant` of the grant, `authority`, and AZURE_AUTHORITY_HOST"
+
+
+class AzureResourceError(ExchangeError):
+    """Azure: the tenant knows no such resource, or what is asked for is none."""
+
+    code = "azure-resource"
+    cause = "it is misspelt, belongs to another cloud, or its service was never used in the tenant"
+    hint = (
+        "write the resource as its documentation has it, without /.default: https://vault.azure.net"
+    )
+
+
+class AzureBlockedError(ExchangeError):
+    """Azure: a policy of the tenant blocks the application."""
+
+    code = "azure-blocked"
+    cause = "Conditional Access for workloads, a required assignment, or tenant restrictions"
+    hint = "Entra's service principal sign-in log says which policy it was"
+
+
+class AzureTokenError(ExchangeError):
+    """Azure: the token cannot be validated, for a reason other than its time and audience."""
+
+    code = "azure-token"
+    cause = "Entra cannot fetch the issuer's keys, or takes no tokens of this issuer"
+    hint = "the issuer's /.well-known/openid-configuration must be open to the internet"
+
+
+class AzureTokenTimeError(ExchangeError):
+    """Azure: the token is expired by Entra's clock, and so is a new one."""
+
+    code = "azure-token-time"
+    cause = "the id token ended on the way, or the issuer's clock is wrong"
+    hint = "start the exchange closer to the job's begin; a GitLab id token cannot be made anew"
+
+
+class GcpProviderError(ExchangeError):
+    """Google: there is no such workload identity provider, or it is disabled."""
+
+    code = "gcp-provider"
+    cause = "the name in `provider` is not that of a provider, or it or its pool was switched off"
+    hint = "gcloud iam workload-identity-pools providers describe PROVIDER shows what there is"
+
+
+class GcpAudienceError(ExchangeError):
+    """Google: the token's audience is none of the provider's."""
+
+    code = "gcp-audience"
+    cause = "the provider has allowed audiences, and the token's is not among them"
+    hint = "write one of the provider's allowed audiences into `audience` of the grant"
+
+
+class GcpIssuerError(ExchangeError):
+    """Google: the provider is for another issuer than the token's."""
+
+    code = "gcp-issuer"
+    cause = "the provider's issuer differs from the token's, perhaps only in its last slash"
+    hint = "compare it with the issuer that ci-identity whoami prints"
+
+
+class GcpTokenError(ExchangeError):
+    """Google: the token's signature cannot be verified."""
+
+    code = "gcp-token"
+    cause = "Google could not fetch the issuer's keys, or the token is signed by none of them"
+    hint = (
+        "the issuer's discovery document and keys must be open to the internet; or upload the"
+        " keys to the provider (--jwk-json-path)"
+    )
+
+
+class GcpTokenTimeError(ExchangeError):
+    """Google: the token is expired by Google's clock, and so is a new one."""
+
+    code = "gcp-token-time"
+    cause = "the id token ended on the way, or the issuer's clock is wrong"
+    hint = "start the exchange closer to the job's begin; a GitLab id token cannot be made anew"
+
+
+class GcpConditionError(ExchangeError):
+    """Google: the provider's attribute condition is not true of this job."""
+
+    code = "gcp-condition"
+    cause = "the provider's attribute condition is for other jobs; it tells upper case from lower"
+    hint = "compare it with the claims that ci-identity whoami prints"
+
+
+class GcpSubjectError(ExchangeError):
+    """Google: the provider's attribute mapping makes no subject of this job that Google takes."""
+
+    code = "gcp-subject"
+    cause = "google.subject must have a value for every job, of 127 bytes at most"
+    hint = "map google.subject to a short claim that every job has"
+
+
+class GcpImpersonationError(ExchangeError):
+    """Google: the job may not impersonate the grant's service account, or there is none."""
+
+    code = "gcp-impersonation"
+    cause = (
+        "the role roles/iam.workloadIdentityUser is not bound to this job on the service account,"
+        " or was within the last minutes; or the address is misspelt"
+    )
+    hint = (
+        "bind roles/iam.workloadIdentityUser to the job on the first of `delegates`, and"
+        " roles/iam.serviceAccountTokenCreator to each of them on the next"
+    )
+
+
+class GcpApiDisabledError(ExchangeError):
+    """Google: the API that impersonates is not enabled in the service account's project."""
+
+    code = "gcp-api-disabled"
+    cause = "the project of the service account has not enabled iamcredentials.googleapis.com"
+    hint = "gcloud services enable iamcredentials.googleapis.com --project PROJECT"
+
+
+class GcpLifetimeError(ExchangeError):
+    """Google: the token cannot be made for as long, or for as short, as was asked."""
+
+    code = "gcp-lifetime"
+    cause = "a service account's tokens live for an hour at most, unless the organisation says else"
+    hint = "shorten `ttl`: what refreshes goes on after it"
+
+
+class GcpBoundaryError(ExchangeError):
+    """Google: the grant's boundary is refused."""
+
+    code = "gcp-boundary"
+    cause = "a resource, role or condition of `boundary` is not one that Google knows there"
+    hint = "boundaries are for Cloud Storage: //storage.googleapis.com/projects/_/buckets/BUCKET"
 
 
 # ── 6 provider unavailable ───────────────────────────────────────────────────────────────────

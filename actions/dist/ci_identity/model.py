@@ -16,6 +16,25 @@ DEFAULT_MAX = timedelta(hours=6)
 # ── identify ─────────────────────────────────────────────────────────────────────────────────
 
 
+class SourceName(StrEnum):
+    """Where a job's token can come from; what a grant's `source` can ask for by name."""
+
+    GITHUB = "github"
+    FORGEJO = "forgejo"
+    GITLAB = "gitlab"
+    BUILDKITE = "buildkite"
+    CIRCLECI = "circleci"
+    BITBUCKET = "bitbucket"
+    AZURE_DEVOPS = "azure-devops"
+    JENKINS = "jenkins"
+    SEMAPHORE = "semaphore"
+    TOKEN_FILE = "token-file"  # noqa: S105  # a name
+    TOKEN_VARIABLE = "token-variable"  # noqa: S105  # a name
+    KUBERNETES = "kubernetes"
+    SPIFFE = "spiffe"
+    MACHINE = "machine"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectToken:
     """The job's OIDC token as a source found it (RFC 8693's subject token).
@@ -26,6 +45,7 @@ class SubjectToken:
         source: the name of the source that found it (`github`, `gitlab`, `token-file`).
         step: the CI's own id of the running step, where the CI has one.
         debug: whether the run was started with debug logging or a debug shell, as far as known.
+        fork: whether the run comes from a fork, where the CI's variables tell what no claim does.
         steered_by: names of the environment variables that chose a proxy or a CA for its minting.
     """
 
@@ -34,6 +54,7 @@ class SubjectToken:
     source: str
     step: str | None = None
     debug: bool = False
+    fork: bool | None = None
     steered_by: tuple[str, ...] = ()
 
 
@@ -52,9 +73,9 @@ class JobIdentity:
         event: what started the run.
         actor: who started it.
         step: the CI's own id of the running step, or `None` where it has none.
-        fork: whether the run comes from a fork; `None` where the claims cannot tell, which counts
-            as one.
+        fork: whether the run comes from a fork; `None` where nothing can tell, which counts as one.
         debug: whether the run is a debug run.
+        workload: what kind of workload or machine the token names, if it names no CI job.
         expires_at: when the token ends (UTC).
         claims: every claim of the token.
     """
@@ -74,6 +95,7 @@ class JobIdentity:
     step: str | None = None
     fork: bool | None = None
     debug: bool = False
+    workload: SourceName | None = None
     expires_at: datetime
     claims: UnverifiedClaims = field(repr=False)
 
@@ -145,21 +167,47 @@ class AwsTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcpTarget:
-    """A workload identity provider, and the service account to impersonate if any."""
+    """A workload identity provider, and the service account to impersonate if any.
+
+    Attributes:
+        provider: its full resource name, with the project's number.
+        service_account: the address of the one to impersonate.
+        delegates: those in between, each of which may impersonate the next.
+        scopes: OAuth scopes, in full or without `https://www.googleapis.com/auth/`.
+        boundary: the rules of a credential access boundary: `resource`, `role`, `condition`.
+        project: the project that clients work in, and are billed to.
+        universe: the domain of the cloud's addresses, where it is not Google's public one.
+    """
 
     provider: str
     service_account: str | None = None
+    delegates: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ("cloud-platform",)
     boundary: tuple[Mapping[str, str], ...] = ()
+    project: str | None = None
+    universe: str | None = None
+
+
+AZURE_TTL = timedelta(minutes=90)
+"""What a token of Entra lives at most, unless a tenant's policy says otherwise: nobody can ask for
+less. https://learn.microsoft.com/entra/identity-platform/configurable-token-lifetimes.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureTarget:
-    """An Entra application, and the resources that tokens are asked for."""
+    """An Entra application, and the resources that tokens are asked for.
+
+    Attributes:
+        tenant, client: the ids of the directory and of the application.
+        resources: what tokens are asked for, one each: `https://vault.azure.net`.
+        authority: the address that the tenant signs in at, where it is not the public cloud's.
+    """
 
     tenant: str
     client: str
     resources: tuple[str, ...]
+    authority: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +247,7 @@ class Grant:
         steps: the CI's step ids that may use it; empty means any.
         accept: the built-in refusals it overrides.
         audience: the audience to ask the CI for, if the target's default is not wanted.
+        source: where the token must come from; `None` for any CI, but for no mere workload.
         line: where it stands in the file, for messages.
     """
 
@@ -210,6 +259,7 @@ class Grant:
     steps: tuple[str, ...] = ()
     accept: frozenset[Accept] = frozenset()
     audience: str | None = None
+    source: SourceName | None = None
     description: str = ""
     line: int = 0
 
@@ -302,7 +352,58 @@ class AwsKeys:
     expires_at: datetime
 
 
-Served = AwsKeys
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcpToken:
+    """An access token of Google Cloud.
+
+    Attributes:
+        access_token: the token itself.
+        expires_at: when it ends (UTC).
+    """
+
+    access_token: Secret
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureToken:
+    """An access token of Entra for one resource.
+
+    Attributes:
+        resource: what it is for, as the grant writes it.
+        access_token: the token itself.
+        expires_at: when it ends (UTC).
+    """
+
+    resource: str
+    access_token: Secret
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureTokens:
+    """What a grant for Azure gives: a token for each of its resources.
+
+    Attributes:
+        client: the id of the application that they are of.
+        tokens: the tokens, in the order of the grant; never empty.
+    """
+
+    client: str
+    tokens: tuple[AzureToken, ...]
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the first of them ends (UTC)."""
+        return min(token.expires_at for token in self.tokens)
+
+    def of(self, resource: str) -> AzureToken | None:
+        """Return the token for `resource`, written with or without a slash at its end."""
+        wanted = resource.rstrip("/")
+        return next((one for one in self.tokens if one.resource.rstrip("/") == wanted), None)
+
+
+Served = AwsKeys | GcpToken | AzureTokens
 """What the loopback endpoint can hand over, beside plain variables."""
 
 

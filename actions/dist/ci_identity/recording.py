@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,6 +18,9 @@ _log = logging.getLogger("ci_identity")
 MAX_REFUSALS = 100
 """Kinds of refusal that are told apart: whoever is refused chooses how often, and as whom."""
 
+MAX_SERVED = 100
+"""Processes that are remembered as served; the ledger has every one."""
+
 
 class Recorder:
     """Writes the entries about one lease: all have its id, its grant and the same identity.
@@ -28,6 +32,7 @@ class Recorder:
     Attributes:
         head: the hash of the last one written.
         handles: what has been issued so far, by the provider's names.
+        served: the processes that were served, as far as told.
         unrecorded: why something that happened at the endpoint is not on record.
     """
 
@@ -38,6 +43,7 @@ class Recorder:
         self._refusals: dict[tuple[str, str], int] = {}
         self.head = ""
         self.handles: list[Handle] = []
+        self.served: list[Peer] = []
         self.unrecorded: LedgerError | None = None
 
     @property
@@ -74,6 +80,8 @@ class Recorder:
 
     def on_access(self, peer: Peer) -> None:
         """Record that a process was served."""
+        if len(self.served) < MAX_SERVED:
+            self.served.append(peer)
         try:
             self._write(replace(self._about, event=Event.ACCESSED, peer=str(peer)))
         except LedgerError as error:
@@ -93,6 +101,11 @@ class Recorder:
             self._refusal(kind, "")
         except LedgerError as error:
             self.unrecorded = error
+
+    @property
+    def refused(self) -> Mapping[tuple[str, str], int]:
+        """How often which process was refused, and for which reason."""
+        return dict(self._refusals)
 
     def not_renewed(self, reason: str) -> None:
         """Record that renewing failed; what there is goes on to its end."""

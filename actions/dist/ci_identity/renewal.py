@@ -3,15 +3,34 @@
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
-from ci_identity.errors import CiIdentityError
+from ci_identity.errors import (
+    CiIdentityError,
+    DeniedError,
+    ExchangeError,
+    LedgerTamperedError,
+    ProviderAnswerError,
+)
 
 LEAD = timedelta(minutes=20)
 """How long before its end a credential is renewed, at most. SDKs ask again in the last 15 minutes
 (botocore) or 5 (AWS for JavaScript, Azure): they find a new one."""
 
-_SOON = timedelta(seconds=5)
-"""Between two tries where the end is near or past: the provider may be back any moment."""
+_SOON, _SELDOM = timedelta(seconds=1), timedelta(minutes=1)
+"""Between two tries where the end is near or past: twice as long after each that fails."""
+
+_FINAL = (DeniedError, ExchangeError, LedgerTamperedError)
+"""What no later try will change. A ledger that is locked, or an answer that is none, may pass."""
+
+
+class Failed(Protocol):
+    """Is told of a renewal that failed."""
+
+    def __call__(self, error: CiIdentityError, *, is_final: bool) -> None:
+        """Take note of it."""
+        ...
+
 
 _LOOK = 30.0
 """Seconds between two looks at the clock: a machine that slept wakes late."""
@@ -33,7 +52,7 @@ class Renewal:
         expires_at: when what is there now ends (UTC).
         until: when nothing is renewed any more (UTC).
         renew: makes a new one and returns when that ends; it is given the function to pause with.
-        failed: called with the error whenever it could not.
+        failed: called with the error whenever it could not, and whether that is the last word.
     """
 
     def __init__(
@@ -42,7 +61,7 @@ class Renewal:
         until: datetime,
         *,
         renew: Callable[[Callable[[float], None]], datetime],
-        failed: Callable[[CiIdentityError], None],
+        failed: Failed,
     ) -> None:
         self._expires_at = expires_at
         self._until = until
@@ -64,19 +83,24 @@ class Renewal:
     def _run(self) -> None:
         start = datetime.now(UTC)
         next_try = due(start, self._expires_at)
-        while self._wait(next_try) and self._expires_at < self._until:
+        failures = 0
+        while self._wait(next_try) and max(self._expires_at, datetime.now(UTC)) < self._until:
             start = datetime.now(UTC)
             try:
                 self._expires_at = self._renew(self._pause)
             except Stopped:
                 return
-            except CiIdentityError as error:
-                self._failed(error)
-                if error.retry_after is None:
+            except Exception as error:  # noqa: BLE001  # a thread that ends in silence renews nothing
+                failures += 1
+                is_final = isinstance(error, _FINAL) and not isinstance(error, ProviderAnswerError)
+                self._failed(_named(error), is_final=is_final)
+                if is_final:
                     return
-                next_try = start + max((self._expires_at - start) / 4, _SOON)
+                soon = min(_SOON * 2 ** (failures - 1), _SELDOM)
+                next_try = start + max((self._expires_at - start) / 4, soon)
             else:
-                next_try = due(start, self._expires_at)
+                failures = 0
+                next_try = max(due(start, self._expires_at), start + _SOON)
 
     def _wait(self, until: datetime) -> bool:
         """Wait for that time; False if stopped."""
@@ -90,3 +114,10 @@ class Renewal:
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(max(seconds, 0.0)):
             raise Stopped
+
+
+def _named(error: Exception) -> CiIdentityError:
+    """Return an error of ours for one that is not, with its kind and never its text."""
+    if isinstance(error, CiIdentityError):
+        return error
+    return CiIdentityError(f"renewing failed: {type(error).__name__}")

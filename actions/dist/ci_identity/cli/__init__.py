@@ -1,17 +1,21 @@
 """The command: one file per subcommand, each of them parse, one call, exit code."""
 
+import atexit
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Never
 
+from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import HELP, USAGE, version
-from ci_identity.delivery.process import hide_memory
 from ci_identity.errors import CiIdentityError, PlatformError
 
 COMMANDS = {
     "exec": "run one command with one or more grants; revoked when it ends",
     "credential": "print one grant's credential, for SDKs that run a command to get it",
+    "agent": "hold grants for the steps of a GitHub job: what the action runs",
     "whoami": "who this job is: its identity and claims, never its token",
     "explain": "would this grant be given to this job, and which claim says no",
     "check": "validate and lint the grants file",
@@ -25,7 +29,7 @@ COMMANDS = {
 }
 """Name to one line of help. The module of the same name is imported only when it is asked for."""
 
-_LINUX_ONLY = frozenset({"exec", "audit", "reap", "revoke", "sandbox", "demo"})
+_LINUX_ONLY = frozenset({"agent", "exec", "audit", "reap", "revoke", "sandbox", "demo"})
 
 _HOLDS_SECRETS = frozenset({"exec", "credential"})
 
@@ -35,14 +39,28 @@ EXEC_FAILED = 125
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code (the design's section 6)."""
-    if not _HOLDS_SECRETS.isdisjoint((sys.argv[1:] if argv is None else list(argv))[:1]):
-        hide_memory()  # before there is anything in it: what was opened by then stays open
+    words = list(sys.argv[1:] if argv is None else argv)
     terminal.open_streams()
+    if not _HOLDS_SECRETS.isdisjoint(words[:1]):
+        if os.environ.get(AGENT):  # it tells our step by our environment, which is hidden next
+            import_module("ci_identity.agent.client").introduce(os.environ)
+        # Not with the other imports: ctypes is for these commands alone.
+        from ci_identity.delivery.process import hide_memory  # noqa: PLC0415
+
+        hide_memory()  # before there is anything in it: what was opened by then stays open
     try:
-        code = _main(list(sys.argv[1:] if argv is None else argv))
+        code = _main(words)
     except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
         code = 1
     return code if terminal.flush() else code or 1
+
+
+def whole_process() -> Never:
+    """Be the whole process: what `ci-identity` and `python -m ci_identity` start."""
+    code = main()
+    # Taking every module down by hand takes as long as an exchange; the system does it at once.
+    atexit._run_exitfuncs()  # noqa: SLF001  # what others registered, such as coverage, is theirs
+    os._exit(code)
 
 
 def _main(words: Sequence[str]) -> int:

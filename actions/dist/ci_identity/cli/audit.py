@@ -22,6 +22,7 @@ _EXAMPLE = """\
 
 _COLUMNS = ("at", "event", "grant", "step", "lease", "expires_at", "handle", "reason")
 _OPEN_COLUMNS = ("lease", "grant", "last", "expires_at", "handles", "target")
+_ISSUES = frozenset({Event.ISSUED, Event.REFRESHED})
 _ENDS = frozenset({Event.REVOKED, Event.EXPIRES, Event.REAPED, Event.CUT})
 
 
@@ -95,14 +96,14 @@ def _open(entries: Iterable[Mapping[str, object]]) -> list[Mapping[str, object]]
 
 
 def _sum_up(lease: str, story: Sequence[Mapping[str, object]]) -> Iterator[object]:
-    issued = [entry for entry in story if entry.get("event") == Event.ISSUED]
+    issued = [entry for entry in story if entry.get("event") in _ISSUES and entry.get("handle")]
     yield lease
     yield issued[0].get("grant")
     yield story[-1].get("event")
     yield max(
         (str(entry["expires_at"]) for entry in issued if entry.get("expires_at")), default=None
     )
-    yield [entry.get("handle") for entry in issued]
+    yield list(dict.fromkeys(entry.get("handle") for entry in issued))
     yield issued[0].get("target")
 
 

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
+from ci_identity.delivery.process import children
 from ci_identity.doctor.injection import OTHERS_WRITE, find_code_injection
 from ci_identity.errors import AwsAccessDeniedError, InterruptedRunError
-from ci_identity.model import DeliveryMode
+from ci_identity.model import Delivered, DeliveryMode
 from ci_identity.run import run_command
 
 _log = logging.getLogger("ci_identity")
@@ -44,10 +46,11 @@ def main(words: Sequence[str]) -> int:
     terminal.say_aloud(quiet=args.quiet)
     _warn_of_plants()
     policy = _read_policy(args.trust_policy)
+    held, variables = _held(args)
     try:
         finished = run_command(
             command,
-            grants=args.grant,
+            grants=[name for name in args.grant if name not in held],
             step=args.step,
             ttl=args.ttl,
             grants_file=args.grants,
@@ -55,6 +58,7 @@ def main(words: Sequence[str]) -> int:
             delivery=DeliveryMode(args.delivery),
             owns_process=True,
             is_terminal=args.tty,
+            held=variables,
         )
     except AwsAccessDeniedError as error:
         error.add_note(_explain_refusal(error, policy))
@@ -129,6 +133,24 @@ def _check(options: Sequence[str], args: argparse.Namespace, command: Sequence[s
     raise UsageError(message, hint=hint)
 
 
+def _held(args: argparse.Namespace) -> tuple[Sequence[str], Mapping[str, Delivered]]:
+    """Return which grants an agent of the job holds for this step, and what they give; say so.
+
+    Who asks for a life or a delivery of its own gets a session of its own.
+    """
+    is_own = args.ttl or args.delivery != DeliveryMode.ENDPOINT
+    if is_own or not os.environ.get(AGENT):
+        return (), {}
+    from ci_identity.agent.client import merged, take  # noqa: PLC0415  # in a job with an agent
+
+    held = take(args.grant, os.environ, step=args.step)
+    for name, given in held.items():
+        _log.info("%s: steered by %s", name, AGENT)
+        gives = [f"{n} (public)" if v.is_public else n for n, v in given.variables.items()]
+        _log.info("%s: held by the job's agent until the job ends: %s", name, ", ".join(gives))
+    return tuple(held), merged(held.values())
+
+
 def _read_policy(path: Path | None) -> Mapping[str, object] | None:
     """Read the trust policy before anything else: a wrong file is not for later."""
     if path is None:
@@ -156,6 +178,9 @@ def _warn_of_plants() -> None:
         if found.place not in ours and found.detail != OTHERS_WRITE
     ]:
         _log.warning("an earlier step could run code in this one by %s", ", ".join(places))
+    if before := children(os.getpid()):
+        pids = ", ".join(map(str, before))
+        _log.warning("in this step's process tree before the command: pid %s", pids)
 
 
 def _die_by(signo: int) -> None:

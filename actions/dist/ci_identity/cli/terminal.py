@@ -16,7 +16,6 @@ from typing import TextIO
 
 from ci_identity._text import printable
 from ci_identity.errors import CiIdentityError
-from ci_identity.model import Outcome
 
 _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
@@ -153,7 +152,7 @@ class _Lines(logging.Handler):
     def format(self, record: logging.LogRecord) -> str:
         level = {logging.WARNING: ("yellow", "warning: "), logging.ERROR: ("red", "")}
         colour, word = level.get(record.levelno, ("dim", ""))
-        if getattr(record, "outcome", None) is Outcome.REVOKED:
+        if getattr(record, "outcome", None) == "revoked":
             colour = "green"
         text = f"ci-identity: {word}{shown(record.getMessage())}"
         return paint(text, colour, stream=sys.stderr)

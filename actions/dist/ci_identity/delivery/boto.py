@@ -12,6 +12,8 @@ import botocore.session
 
 from ci_identity.model import AwsKeys
 
+_KEYS = frozenset({"access_key", "secret_key", "token"})
+
 
 class _LiveCredentials(botocore.credentials.Credentials):
     """Credentials of a session of ours, as they are at the moment of asking."""
@@ -27,12 +29,11 @@ class _LiveCredentials(botocore.credentials.Credentials):
             keys.access_key_id, keys.secret_access_key.reveal(), keys.session_token.reveal()
         )
 
-    def _is_not_set(self, value: object) -> None:
-        """Leave it to us: the base class sets what it was constructed with."""
-
-    access_key = property(lambda self: self.get_frozen_credentials().access_key, _is_not_set)
-    secret_key = property(lambda self: self.get_frozen_credentials().secret_key, _is_not_set)
-    token = property(lambda self: self.get_frozen_credentials().token, _is_not_set)
+    def __getattribute__(self, name: str) -> object:
+        """Give the attributes that some clients read instead as they are at the moment too."""
+        if name in _KEYS:
+            return getattr(self.get_frozen_credentials(), name)
+        return super().__getattribute__(name)
 
 
 def boto3_session(keys: Callable[[], AwsKeys], region: str | None) -> boto3.Session:

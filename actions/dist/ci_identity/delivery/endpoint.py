@@ -51,7 +51,8 @@ class Route:
     """What is served at one path.
 
     Attributes:
-        answer: returns the reply. What it raises becomes a 403; its text is seen by nobody.
+        answer: returns the reply, or why there is none. What it raises becomes a 403; its text is
+            seen by nobody.
         methods: the methods that it answers.
         serves: whether a process that the endpoint serves at all is served this.
         bearer_header: the header whose whole value must be the bearer; `None` where the protocol
@@ -61,7 +62,7 @@ class Route:
             what fails with 5xx.
     """
 
-    answer: Callable[[Asked], Reply]
+    answer: Callable[[Asked], Reply | Refused]
     methods: frozenset[str] = frozenset({"GET"})
     serves: Callable[[Peer], bool] = lambda _: True
     bearer_header: str | None = "Authorization"
@@ -212,11 +213,10 @@ class Endpoint:
             self._listener.soon(connection, lambda: self._send(connection, route, asked, reply))
 
     def _send(
-        self, connection: Connection, route: Route, asked: Asked, reply: Reply | None
+        self, connection: Connection, route: Route, asked: Asked, reply: Reply | Refused
     ) -> None:
-        if reply is None:
-            refused = Refused(reason=Reason.FAILED, peer=asked.peer)
-            self._refuse(connection, route, refused)
+        if isinstance(reply, Refused):
+            self._refuse(connection, route, reply)
             return
         connection.reply(reply, is_last=False)
         if reply.status < HTTPStatus.BAD_REQUEST:
@@ -228,12 +228,12 @@ class Endpoint:
         self._reports.refuse(path, refused)
 
 
-def _ask(route: Route, asked: Asked) -> Reply | None:
-    """Return the route's own reply, or `None` if it has none."""
+def _ask(route: Route, asked: Asked) -> Reply | Refused:
+    """Return the route's own reply, or that it has none."""
     try:
         return route.answer(asked)
     except CiIdentityError as error:
         _log.warning("the endpoint has nothing to give: error[%s]", error.code)
     except Exception as error:  # noqa: BLE001  # whatever it is: its text may be secret
         _log.error("the endpoint has nothing to give: %s", type(error).__name__)
-    return None
+    return Refused(reason=Reason.FAILED, peer=asked.peer)

@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 _MAX_SIZE = 1 << 16
-_MAX_ENVIRON = 1 << 23
-"""Bytes. Linux takes 6 MiB of arguments and variables (execve(2), limits on size)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +70,15 @@ def open_files(pid: int) -> set[str]:
 def environ(pid: int) -> list[bytes]:
     """Return the variables that the process was started with, `NAME=value` each.
 
-    Source: proc_pid_environ(5). Where it is longer than any that execve(2) takes it is cut short.
+    Source: proc_pid_environ(5).
     """
-    return _read(f"/proc/{pid}/environ", _MAX_ENVIRON).split(b"\0")
+    with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123  # as above
+        return (file.readall() or b"").split(b"\0")
 
 
-def _read(path: str, most: int = _MAX_SIZE) -> bytes:
+def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        found = os.read(descriptor, most)
-        while len(found) < most and (more := os.read(descriptor, most - len(found))):
-            found += more  # some files of /proc come in pages
-        return found
+        return os.read(descriptor, _MAX_SIZE)
     finally:
         os.close(descriptor)

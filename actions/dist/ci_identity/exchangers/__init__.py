@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ci_identity.errors import UnsupportedTargetError
 from ci_identity.exchangers.interface import Exchanger, Reclaimer
-from ci_identity.model import AwsTarget, Grant, VaultTarget
+from ci_identity.model import AwsTarget, AzureTarget, GcpTarget, Grant, VaultTarget
 
 
 def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
@@ -22,6 +22,14 @@ def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
         from ci_identity.exchangers.aws import AwsExchanger  # noqa: PLC0415  # on demand
 
         return AwsExchanger(grant.target, environ)
+    if isinstance(grant.target, GcpTarget):
+        from ci_identity.exchangers.gcp import GcpExchanger  # noqa: PLC0415  # on demand
+
+        return GcpExchanger(grant.target, environ)
+    if isinstance(grant.target, AzureTarget):
+        from ci_identity.exchangers.azure import AzureExchanger  # noqa: PLC0415  # on demand
+
+        return AzureExchanger(grant.target, environ)
     kind = type(grant.target).__name__.removesuffix("Target").lower()
     message = f"the grant {grant.name} is for {kind}: this version cannot exchange tokens there yet"
     raise UnsupportedTargetError(message)

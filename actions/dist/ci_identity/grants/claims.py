@@ -25,9 +25,24 @@ CLAIMS = {
         agent_id build_branch build_commit build_id build_number build_source build_tag cluster_id
         job_id organization_id organization_slug pipeline_id pipeline_slug queue_id
         runner_environment step_key""",
+    # circleci.com/docs, "Using OpenID Connect tokens in jobs"
+    "circleci": """
+        oidc.circleci.com/context-ids oidc.circleci.com/job-id oidc.circleci.com/org-id
+        oidc.circleci.com/pipeline-definition-id oidc.circleci.com/pipeline-id
+        oidc.circleci.com/project-id oidc.circleci.com/ssh-rerun oidc.circleci.com/vcs-origin
+        oidc.circleci.com/vcs-ref oidc.circleci.com/workflow-id""",
     # support.atlassian.com, Bitbucket Pipelines, OpenID Connect
     "bitbucket": """
-        branchName deploymentEnvironmentUuid pipelineUuid repositoryUuid stepUuid workspaceUuid""",
+        accountUuid branchName deploymentEnvironmentUuid pipelineUuid repositoryUuid stepUuid
+        workspaceUuid""",
+    # real tokens: sigstore/fulcio#1803; goteleport.com, RFD 211
+    "azure-devops": "def_id org_id prj_id rpo_id rpo_ref rpo_uri rpo_ver run_id",
+    # docs.semaphore.io/reference/openid
+    "semaphore": """
+        branch job_id job_type org org_id ppl_id pr pr_branch prj prj_id ref ref_type repo
+        repo_slug tag trg wf_id""",
+    # plugins.jenkins.io/oidc-provider: by default; an administrator's templates decide
+    "jenkins": "build_number",
     # kubernetes.io, service account tokens
     "kubernetes": "kubernetes.io",
 }

@@ -54,7 +54,12 @@ def decide(grant: Grant, job: JobIdentity, *, step: str | None = None) -> Decisi
         job: who the job says it is; the claims are not verified, the provider does that.
         step: what `--step` says, if anything.
     """
-    mismatches = (*_conditions(grant, job), *_refusals(grant, job), *_steps(grant, job, step))
+    mismatches = (
+        *_conditions(grant, job),
+        *_source(grant, job),
+        *_refusals(grant, job),
+        *_steps(grant, job, step),
+    )
     return Decision(grant=grant.name, mismatches=mismatches)
 
 
@@ -98,6 +103,18 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     return None
+
+
+def _source(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:
+    got = job.workload or job.source
+    if grant.source is not None and got != grant.source:
+        yield Mismatch(claim="source", wanted=grant.source, got=got)
+    elif grant.source is None and job.workload is not None:
+        remark = (
+            "the token names a workload or a machine, and whatever runs there can have it; "
+            f"`source: {job.workload}` in the grant asks for it by name"
+        )
+        yield Mismatch(claim="source", wanted="the token of a CI job", got=got, remark=remark)
 
 
 def _refusals(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:

@@ -9,10 +9,11 @@ from typing import Any
 from ci_identity.grants import targets
 from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Schema, Text, Word
 from ci_identity.grants.nodes import Node, Table
-from ci_identity.model import Accept, Grant, Wanted
+from ci_identity.model import AZURE_TTL, DEFAULT_TTL, Accept, Grant, SourceName, Wanted
 
 MAX_TTL = timedelta(hours=12)
-"""As long as any provider here gives (AWS, DurationSeconds); a job's step is over long before."""
+"""As long as any provider here gives (AWS, DurationSeconds); a job's step is over long before. But
+for Entra, which asks nobody, and gives 24 hours to a managed identity."""
 
 MAX_RENEWAL = timedelta(hours=24)
 """A step that takes longer is for a machine identity, not for a CI job."""
@@ -110,23 +111,18 @@ def duration(text: str) -> timedelta:
     Raises:
         ValueError: it says none, or too much; the text completes a sentence.
     """
-    return _duration(text, MAX_TTL)
-
-
-def _duration(text: str, most: timedelta) -> timedelta:
     if not re.fullmatch(_DURATION.pattern, text):
         message = f"must be {_DURATION.expected}"
         raise ValueError(message)
     unit = {"s": "seconds", "m": "minutes", "h": "hours"}[text[-1]]
     life = timedelta(**{unit: int(text[:-1])})
-    if life > most:
-        message = f"is longer than {most // timedelta(hours=1)}h"
+    if life > MAX_RENEWAL:
+        message = f"is longer than {MAX_RENEWAL // timedelta(hours=1)}h"
         raise ValueError(message)
     return life
 
 
 DURATION = Made(of=_DURATION, make=duration)
-LONG_DURATION = Made(of=_DURATION, make=lambda text: _duration(text, MAX_RENEWAL))
 VERSION = Word(words={"1": 1})
 
 
@@ -138,6 +134,10 @@ def _grant(node: Table, values: dict[str, Any]) -> Grant:
     if not found:
         node.place.refuse(f"has no target; it needs one of {', '.join(TARGETS)}")
     (target,) = found
+    if target == "azure":
+        values.setdefault("ttl", AZURE_TTL)
+    elif values.get("ttl", DEFAULT_TTL) > MAX_TTL:
+        node.entries["ttl"].place.refuse(f"is longer than {MAX_TTL // timedelta(hours=1)}h")
     return Grant(
         name=node.place.keys[-1],
         line=node.place.line,
@@ -168,7 +168,7 @@ GRANT = Keys(
         ),
         "ttl": Key(of=DURATION, doc="The life of each credential: 90s, 15m (the default), 2h."),
         "max": Key(
-            of=LONG_DURATION,
+            of=DURATION,
             doc="How long a step may have its credential renewed: 6h (the default), 24h at most.",
         ),
         "accept": Key(
@@ -184,6 +184,10 @@ GRANT = Keys(
         "audience": Key(
             of=Text(expected="the audience to ask the CI for"),
             doc="The audience of the job's token, where the target's own default is not wanted.",
+        ),
+        "source": Key(
+            of=Word(words={source.value: source for source in SourceName}),
+            doc="Where the token must come from: one CI, or a workload that is no CI job.",
         ),
         **TARGETS,
     },

@@ -211,6 +211,10 @@ BOUNDARY = Keys(
     },
     make=lambda _, values: MappingProxyType(values),
 )
+ACCOUNT = Text(
+    expected="the address of a service account",
+    pattern=r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+\.[a-z]+",
+)
 GCP = Keys(
     keys={
         "provider": Key(
@@ -222,12 +226,24 @@ GCP = Keys(
             doc="The workload identity provider, in full.",
             required=True,
         ),
-        "service_account": Key(
+        "service_account": Key(of=ACCOUNT, doc="The service account to impersonate, if any."),
+        "delegates": Key(
+            of=List(of=ACCOUNT, maximum=10),
+            doc="Service accounts in between, each of which may impersonate the next.",
+        ),
+        "project": Key(
             of=Text(
-                expected="the address of a service account",
-                pattern=r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+\.[a-z]+",
+                expected="a project's id",
+                pattern=r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]",
             ),
-            doc="The service account to impersonate, if any.",
+            doc="The project that clients work in; that of the service account if absent.",
+        ),
+        "universe": Key(
+            of=Text(
+                expected="a domain, such as googleapis.com",
+                pattern=r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}",
+            ),
+            doc="The domain of the cloud's addresses; googleapis.com if absent.",
         ),
         "scopes": Key(
             of=List(
@@ -265,6 +281,9 @@ AZURE = Keys(
             ),
             doc="The resources that tokens are asked for, one token each.",
             required=True,
+        ),
+        "authority": Key(
+            of=ADDRESS, doc="The address of the cloud's Entra, where it is not the public one."
         ),
     },
     make=into(AzureTarget),

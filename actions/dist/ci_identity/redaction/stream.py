@@ -1,13 +1,14 @@
 """Mask secrets in a stream that comes in any pieces, and hold back no byte that need not wait."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
-from ci_identity.redaction.scan import Span
-from ci_identity.redaction.view import HEAD, STRING, PlainView, TerminalView, View
+from ci_identity.redaction.scan import Span, stretches
+from ci_identity.redaction.view import STRING, PlainView, TerminalView, View
 from ci_identity.secret import Secret
 
 try:
@@ -53,12 +54,12 @@ class Redactor:
         self._view = _VIEWS[mode]
         self._mask = mask.encode()
         self._needles: dict[bytes, None] = {}
+        self._indexed = -1  # how many of them the index knows
         self._tail = b""  # what may still become part of a secret
         self._done = 0  # how much of the tail the output accounts for already
         self._is_open = False  # whether the output ends with a mask
         for secret in secrets:
-            self._learn(secret, "a value")
-        self._index()
+            self.add(secret)
 
     def add(self, secret: Secret | str, *, name: str = "a value") -> None:
         """Mask this one too, from here on; another thread than the one that feeds may call it.
@@ -70,11 +71,18 @@ class Redactor:
         Raises:
             ShortSecretError: it has under 6 bytes.
         """
-        self._learn(secret, name)
-        self._index()
+        value = encode(secret.reveal() if isinstance(secret, Secret) else secret).strip()
+        if not value:
+            return
+        if len(self._view.needle(value)) < MIN_SECRET:
+            message = f"{name} is too short to be masked: it has under {MIN_SECRET} bytes"
+            raise ShortSecretError(message)
+        needles = map(self._view.needle, spellings(value))
+        self._needles |= dict.fromkeys(needle for needle in needles if len(needle) >= MIN_SECRET)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream and return those that can be shown by now."""
+        self._index()
         view = self._view(self._tail + data)
         start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
@@ -85,6 +93,7 @@ class Redactor:
 
     def finish(self) -> bytes:
         """Return the rest at the end of the stream; the beginning of a secret is masked."""
+        self._index()
         view = self._view(self._tail)
         start, held = self._held(view)
         hits = self._hits(view)
@@ -94,35 +103,48 @@ class Redactor:
         self._tail, self._done, self._is_open = b"", 0, False
         return shown
 
-    def _learn(self, secret: Secret | str, name: str) -> None:
-        value = encode(secret.reveal() if isinstance(secret, Secret) else secret).strip()
-        if not value:
-            return
-        if len(self._view.needle(value)) < MIN_SECRET:
-            message = f"{name} is too short to be masked: it has under {MIN_SECRET} bytes"
-            raise ShortSecretError(message)
-        needles = map(self._view.needle, spellings(value))
-        self._needles |= dict.fromkeys(needle for needle in needles if len(needle) >= MIN_SECRET)
-
     def _index(self) -> None:
-        self._scanner = Scanner(self._needles)
-        self._heads = Scanner({needle[:HEAD] for needle in self._needles})
-        self._beginnings = Beginnings(self._needles)
+        """Index the needles, if there are new ones: once, however many secrets were added."""
+        if len(self._needles) == self._indexed:
+            return
+        needles = tuple(self._needles)  # another thread may add more while this goes on
+        self._by_core: dict[bytes, list[bytes]] = defaultdict(list)
+        for needle in needles:
+            self._by_core[self._view.core(needle) or needle].append(needle)
+        self._is_ever_swallowed = not all(map(self._view.core, needles))
+        self._scanner = Scanner(self._by_core)
+        self._beginnings = Beginnings(needles)
+        self._indexed = len(needles)
 
     def _held(self, view: View) -> tuple[int, int]:
         """Return where what must wait begins in `view.raw`, and how much of a secret it shows."""
         held = self._beginnings.longest(view.text)
         start = view.tail(held)
-        if view.hides:  # an escape sequence may have eaten the first bytes of it
-            also = self._beginnings.longest(view.raw[: view.end])
+        if line := view.coloured_line:  # an escape sequence may have eaten the first bytes of it
+            also = self._beginnings.longest(line)
             start, held = min(start, view.sequence(view.end - also)), max(held, also)
         return start, held
 
     def _hits(self, view: View) -> list[Span]:
-        hits = view.spans(self._scanner.hits(view.text))
-        if view.hides and any(self._heads.hits(view.eaten())):
-            hits += self._scanner.hits(view.raw[: view.end])
+        cores = self._scanner.found(view.text)
+        raw = view.raw[: view.end]
+        if view.has_strings or (view.hides and self._is_ever_swallowed):
+            cores |= self._scanner.found(raw)
+        if not cores:
+            return []
+        hits = seen = list(self._occurrences(cores, view.text))
+        if raw != view.text:
+            hits = list(self._occurrences(cores, raw))
+            is_eaten = view.hides and any(view.sequence(start) != start for start, _ in hits)
+            if is_eaten or _sizes(hits) != _sizes(seen):  # else nothing lies in them
+                hits += view.spans(seen)
         return _merged(hits)
+
+    def _occurrences(self, cores: Iterable[bytes], text: bytes) -> Iterator[Span]:
+        """Yield stretches of `text` that are needles with these cores."""
+        for core in cores:
+            for needle in self._by_core[core]:
+                yield from stretches(text, needle)
 
     def _show(self, view: View, hits: list[Span], until: int) -> bytes:
         """Return the output for `view.raw` from `_done` up to `until`, or to a hit's end beyond."""
@@ -149,13 +171,13 @@ class Redactor:
 
     def _strings_masked(self, view: View, piece: bytes) -> bytes:
         """Return `piece`, masked where escape sequences carry text: titles and links are unseen."""
-        if not view.has_strings or not any(self._scanner.hits(b"".join(STRING.findall(piece)))):
+        if not view.has_strings or not self._scanner.found(b"".join(STRING.findall(piece))):
             return piece
         return STRING.sub(lambda string: self._masked(string[0]), piece)
 
     def _masked(self, piece: bytes) -> bytes:
         """Return `piece` with every secret in it masked, and the beginning of one at its end."""
-        hits = list(self._scanner.hits(piece))
+        hits = list(self._occurrences(self._scanner.found(piece), piece))
         held = self._beginnings.longest(piece)
         if held >= MIN_PARTIAL:
             hits.append((len(piece) - held, len(piece)))
@@ -165,6 +187,10 @@ class Redactor:
             shown += piece[at:start], self._mask
             at = end
         return b"".join((*shown, piece[at:]))
+
+
+def _sizes(hits: Iterable[Span]) -> list[int]:
+    return [end - start for start, end in hits]
 
 
 def _merged(hits: Iterable[Span]) -> list[Span]:

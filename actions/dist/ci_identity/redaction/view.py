@@ -15,13 +15,13 @@ _STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
 _ESCAPE = _COMMON + b"|" + _STRING + rb"|\x1b[0-~]"
 _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
 
-HEAD = 16
-"""Bytes of a secret's beginning that are looked for where an escape sequence may have eaten it."""
-
-_EATEN = re.compile(rb"\x1b(?=((?:" + _COMMON[4:] + rb"|[0-~])[^\x1b]{0,%d}))" % (HEAD - 1))
 ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
-_COLOUR = re.compile(b"(" + _COMMON + b")")
+_COLOUR = re.compile(_COMMON)
+# What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
+_EATEN = re.compile(rb"\A(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
+_SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
+_MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
 
@@ -50,12 +50,18 @@ class View(Protocol):
         """Return `needle` as it would stand in `text`."""
         ...
 
-    def eaten(self) -> bytes:
-        """Return each escape sequence without its ESC, and `HEAD` - 1 bytes behind it.
+    @staticmethod
+    def core(needle: bytes) -> bytes:
+        """Return what is left of `needle` in `text` wherever it is whole in `raw`.
 
-        A secret behind a sequence that was cut off loses its first byte to it: `ESC [` and `ghs_`
-        is `ESC [ g` and `hs_`. It is in `raw` all the same.
+        A secret behind a sequence that was cut off loses its first bytes to it: `ESC [` and `ghs_`
+        is `ESC [ g` and `hs_`. Nothing is left if a sequence can hold all of it.
         """
+        ...
+
+    @property
+    def coloured_line(self) -> bytes:
+        """The last line of `raw`, if it has an escape sequence; no sequence goes over its end."""
         ...
 
     def sequence(self, place: int) -> int:
@@ -93,8 +99,14 @@ class PlainView:
         """Return `needle` itself."""
         return needle
 
-    def eaten(self) -> bytes:
-        """Return nothing."""
+    @staticmethod
+    def core(needle: bytes) -> bytes:
+        """Return `needle` itself."""
+        return needle
+
+    @property
+    def coloured_line(self) -> bytes:
+        """Nothing."""
         return b""
 
     def sequence(self, place: int) -> int:
@@ -124,13 +136,14 @@ class TerminalView:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.end = _readable(raw)
-        self._pieces = _COLOUR.split(raw[: self.end])
-        text = b"".join(self._pieces[::2])
-        self.has_strings = b"\x1b" in text
-        if self.has_strings:
-            self._pieces = ESCAPE.split(raw[: self.end])
-            text = b"".join(self._pieces[::2])
-        self.hides = len(text) != self.end
+        text = raw[: self.end]
+        self.has_strings = self.hides = False
+        if b"\x1b" in text:
+            text = _COLOUR.sub(b"", text)
+            self.has_strings = b"\x1b" in text
+            if self.has_strings:
+                text = ESCAPE.sub(b"", raw[: self.end])
+            self.hides = len(text) != self.end
         self.text = _joined(text)
 
     @staticmethod
@@ -138,12 +151,19 @@ class TerminalView:
         """Return `needle` without line ends and escape sequences."""
         return _joined(ESCAPE.sub(b"", needle))
 
-    def eaten(self) -> bytes:
-        """Return each escape sequence without its ESC, and what stands behind it."""
-        if self.has_strings:
-            return b"\x1b".join(_EATEN.findall(self.raw, 0, self.end))
-        pairs = zip(self._pieces[1::2], self._pieces[2::2], strict=True)
-        return b"".join([sequence + behind[: HEAD - 1] for sequence, behind in pairs])[1:]
+    @staticmethod
+    def core(needle: bytes) -> bytes:
+        """Return what is left of `needle` in `text` wherever it is whole in `raw`."""
+        if b"\x1b" in needle or _SWALLOWED.fullmatch(needle):
+            return b""
+        core = _EATEN.sub(b"", needle)
+        return core if len(core) >= _MIN_CORE else b""
+
+    @property
+    def coloured_line(self) -> bytes:
+        """The last line of `raw`, if it has an escape sequence; no sequence goes over its end."""
+        line = self.raw[self.line_end(0) : self.end]
+        return line if b"\x1b" in line else b""
 
     def sequence(self, place: int) -> int:
         """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
@@ -167,7 +187,8 @@ class TerminalView:
     @property
     def _gaps(self) -> tuple[list[int], list[int], list[int]]:
         """Where lines end in `text`, where runs end if line ends count, what is hidden before."""
-        seen, sequences = self._pieces[::2], self._pieces[1::2]
+        pieces = ESCAPE.split(self.raw[: self.end])
+        seen, sequences = pieces[::2], pieces[1::2]
         lines = b"".join(seen).replace(b"\r", b"\n").split(b"\n")
         return (
             list(accumulate(map(len, lines))),
@@ -179,8 +200,7 @@ class TerminalView:
         """Return where in `raw` the last `size` bytes of `text` begin."""
         if not size:
             return self.end
-        line = self.raw.rfind(b"\n", 0, self.end) + 1  # no escape sequence goes over a line end
-        last_run = ESCAPE.split(self.raw[line : self.end])[-1]
+        last_run = ESCAPE.split(self.raw[self.line_end(0) : self.end])[-1]
         if last_run.endswith(self.text[-size:]):
             return self.end - size
         [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ci_identity.errors import AudienceError, IdTokenMissingError, MalformedTokenError
-from ci_identity.model import SubjectToken, UnverifiedClaims
+from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.secret import Secret
+from ci_identity.sources.dialect import Dialect, has, text
+from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import (
     Clock,
     audiences,
@@ -25,6 +27,64 @@ PREFERRED = "CI_IDENTITY_TOKEN"
 _NOT_ID_TOKENS = ("CI_JOB_TOKEN", "CI_JOB_JWT")
 """GitLab's own tokens, by the start of their names: not made for others, or no longer."""
 
+# ── claims: docs.gitlab.com, "ID tokens"; gitlab-org/gitlab, lib/gitlab/ci/jwt.rb ────────────────
+
+_PIPELINE_SOURCES = {
+    "api",
+    "chat",
+    "merge_request_event",
+    "parent_pipeline",
+    "pipeline",
+    "push",
+    "schedule",
+    "security_orchestration_policy",
+    "trigger",
+    "web",
+    "webide",
+}
+"""Sources of pipelines whose code is in a project of this GitLab. `external_pull_request_event` is
+not here: its pull request is GitHub's, where we cannot see a fork."""
+
+_MERGE_REQUEST_SOURCES = {"merge_request_event", "parent_pipeline"}
+"""A child pipeline keeps the merge request of its parent."""
+
+
+def _fork(claims: UnverifiedClaims) -> bool | None:
+    # `project_id` is the project the code comes from since 18.2.2, when the same claims could no
+    # longer pass a fork's code for the project's own (gitlab#548165); `job_project_id` is the one
+    # that the job runs in, since 18.4 (gitlab#563038). They differ for forks only.
+    code, job = text(claims, "project_id"), text(claims, "job_project_id")
+    if code and job and code != job:
+        return True
+    event = text(claims, "pipeline_source")
+    if event not in _PIPELINE_SOURCES or not code:
+        return None
+    ref_path = text(claims, "ref_path") or ""
+    is_merge_request = event in _MERGE_REQUEST_SOURCES or ref_path.startswith(
+        "refs/merge-requests/"
+    )
+    return None if is_merge_request and not job else False
+
+
+DIALECT = Dialect(
+    ci=SourceName.GITLAB,
+    mark="`project_path`",
+    is_spoken=has("project_path"),
+    fields={
+        "repository": ("job_project_path", "project_path"),
+        "repository_id": ("job_project_id", "project_id"),
+        "ref": ("ref",),
+        "environment": ("environment",),
+        "run": ("pipeline_id",),
+        "job": ("job_id",),
+        "event": ("pipeline_source",),
+        "actor": ("user_login",),
+    },
+    fork=_fork,
+    forks="yes if `project_id` is not `job_project_id`; no for pipelines of the project's own code",
+    debugs="by `CI_DEBUG_TRACE` and `CI_DEBUG_SERVICES`",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class GitLabSource:
@@ -36,7 +96,7 @@ class GitLabSource:
     @property
     def name(self) -> str:
         """The source's name."""
-        return "gitlab"
+        return SourceName.GITLAB
 
     def fetch(self, audience: str | None) -> SubjectToken | None:
         """Return the job's token for `audience`, or `None` outside GitLab.
@@ -50,7 +110,7 @@ class GitLabSource:
             MalformedTokenError: `CI_IDENTITY_TOKEN` is there, but is not a token.
             ExpiredTokenError: the token has ended.
         """
-        if self.environ.get("GITLAB_CI") != "true":
+        if not is_on(SourceName.GITLAB, self.environ):
             return None
         if preferred := self.environ.get(PREFERRED):
             parse(Secret(preferred), origin=PREFERRED)

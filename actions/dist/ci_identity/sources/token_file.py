@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci_identity.errors import TokenFileError
-from ci_identity.model import SubjectToken
+from ci_identity.model import SourceName, SubjectToken
 from ci_identity.secret import Secret
 from ci_identity.sources.subject_token import Clock, read, utc_now
 
@@ -18,6 +18,7 @@ MAX_FILE = 64 << 10
 """Bytes of a token file that we read."""
 
 VARIABLE = "CI_IDENTITY_TOKEN"
+FILE_VARIABLE = "CI_IDENTITY_TOKEN_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class TokenFileSource:
     @property
     def name(self) -> str:
         """The source's name."""
-        return "token-file"
+        return SourceName.TOKEN_FILE
 
     def fetch(self, audience: str | None) -> SubjectToken:
         """Read the file again and return its token.
@@ -55,7 +56,7 @@ class TokenVariableSource:
     @property
     def name(self) -> str:
         """The source's name."""
-        return "token-variable"
+        return SourceName.TOKEN_VARIABLE
 
     def fetch(self, audience: str | None) -> SubjectToken | None:
         """Return the variable's token, or `None` if the variable is unset or empty.

@@ -1,12 +1,12 @@
 """What AWS knows of a token when it reads a trust policy: its condition keys, and their values."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+from ci_identity.exchangers.aws.visible import own_claims
 from ci_identity.model import UnverifiedClaims
 
 Values = tuple[str, ...] | None
@@ -14,24 +14,6 @@ Values = tuple[str, ...] | None
 
 EVERY_ISSUER = ("aud", "sub", "amr", "email")
 """Claims that AWS has keys for whoever the issuer is (IAM, "Keys for AWS OIDC federation")."""
-
-_GITHUB = """actor actor_id enterprise_id environment job_workflow_ref ref repository repository_id
-    repository_owner_id workflow"""
-# Service Authorization Reference, "Condition keys for AWS Security Token Service".
-_KEYS = (
-    (r"token\.actions\.githubusercontent\.com(?:/[^/]+)?|token\.actions\.[^/]+\.ghe\.com", _GITHUB),
-    (
-        r"gitlab\.com",
-        """namespace_id pipeline_source project_id ref_protected runner_environment
-        user_access_level user_email user_id user_login""",
-    ),
-    (
-        r"agent\.buildkite\.com",
-        """build_branch cluster_id cluster_name organization_id organization_slug pipeline_id
-        pipeline_slug""",
-    ),
-    (r"oidc\.circleci\.com/org/[^/]+", "oidc.circleci.com/project-id"),
-)
 
 TAGS = "https://aws.amazon.com/tags"
 SOURCE_IDENTITY = "https://aws.amazon.com/source_identity"
@@ -66,8 +48,7 @@ class Provider:
 
     def visible(self) -> tuple[str, ...]:
         """Return the names of the claims that AWS has keys for."""
-        own = next((keys for pattern, keys in _KEYS if re.fullmatch(pattern, self.name)), "")
-        return (*EVERY_ISSUER[:2], *own.split(), *EVERY_ISSUER[2:])
+        return (*EVERY_ISSUER[:2], *own_claims(self.name), *EVERY_ISSUER[2:])
 
 
 def read_keys(

@@ -9,22 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from ci_identity._text import shortened
 from ci_identity.errors import AwsAccessDeniedError
+from ci_identity.exchangers.aws.visible import own_claims
 from ci_identity.model import JobIdentity
 
 AUDIENCE = "sts.amazonaws.com"
-
-_GITHUB = "token.actions.githubusercontent.com"
-_TESTABLE = {
-    _GITHUB: "repository repository_id ref environment job_workflow_ref workflow actor actor_id"
-    " enterprise_id",
-    "gitlab.com": "project_id namespace_id ref_protected pipeline_source user_id user_login"
-    " user_email user_access_level",
-    "oidc.circleci.com": "oidc.circleci.com/project-id",
-}
-"""By issuer's host, the claims beside `aud` and `sub` that AWS makes condition keys of.
-
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
-"""
 
 _GITHUB_SUBJECT = re.compile(
     r"repo:(?P<owner>[^/@:]+)(?P<owner_id>@[0-9]+)?/(?P<name>[^/@:]+)(?P<id>@[0-9]+)?"
@@ -60,7 +48,7 @@ def comparable(role: str, identity: JobIdentity) -> Iterator[tuple[str, str]]:
     yield "Principal Federated", f"arn:{partition}:iam::{account}:oidc-provider/{provider}"
     yield f"{provider}:aud", ", ".join(identity.audience)
     yield f"{provider}:sub", identity.subject
-    for name in _testable(provider):
+    for name in own_claims(provider):
         if name in identity.claims:
             yield f"{provider}:{name}", _text(identity.claims[name])
 
@@ -74,7 +62,7 @@ def likely(identity: JobIdentity) -> Iterator[str]:
     where = identity.repository or ""
     if where != where.lower():
         yield f"AWS tells upper case from lower: it must say {where}, exactly so"
-    if not _testable(_provider(identity)):
+    if not own_claims(_provider(identity)):
         yield "of this issuer AWS sees aud and sub only; a condition on another claim never holds"
     yield "there is no such role in the account: AWS says the same then"
 
@@ -109,10 +97,6 @@ def _github(found: re.Match[str], claims: Mapping[str, object]) -> Iterator[str]
 def _provider(identity: JobIdentity) -> str:
     """Return the issuer as AWS writes it in ARNs and condition keys."""
     return identity.issuer.partition("://")[2]
-
-
-def _testable(provider: str) -> list[str]:
-    return _TESTABLE.get(provider.partition("/")[0], "").split()
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,61 @@
+"""Leaves the step: a process that goes on when the command that started it has ended."""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ci_identity.delivery.process import hide_memory
+
+_READY = b"."
+
+
+def detach() -> Callable[[Path], None] | int:
+    """Fork. The child goes on; the parent waits for it and gets the exit code that is its own.
+
+    The child still speaks to the step's log. Until it calls what it gets here the parent passes
+    SIGINT and SIGTERM on to it, and takes over its exit code if it ends.
+
+    Returns:
+        In the child what it calls when it is ready: with the file that takes the place of its
+        output. In the parent the exit code: 0 if the child is ready.
+    """
+    waiting, ready = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        os.close(ready)
+        return _wait(child, waiting)
+    os.close(waiting)
+    os.setsid()
+    hide_memory()  # kept by nobody who would be started from here: exec makes it readable again
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return lambda log: _leave(ready, log)
+
+
+def _wait(child: int, waiting: int) -> int:
+    for signo in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signo, lambda number, _: os.kill(child, number))
+    if os.read(waiting, 1) == _READY:
+        return 0
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return (128 - code if code < 0 else code) or 1  # it was not ready, whatever it says
+
+
+def _leave(ready: int, log: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    ours = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    for descriptor, number in ((nothing, 0), (ours, 1), (ours, 2)):
+        os.dup2(descriptor, number)
+    os.close(nothing)
+    os.close(ours)
+    os.chdir("/")  # no folder of the job is kept in use
+    with suppress(BrokenPipeError):  # who started us was killed; whoever stops us will come
+        os.write(ready, _READY)
+    os.close(ready)

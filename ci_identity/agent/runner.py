@@ -1,0 +1,51 @@
+"""The runner whose job this is: the agent ends when it is gone."""
+
+import os
+import select
+from dataclasses import dataclass, field
+
+from ci_identity.delivery.steps import descends_from, find_runner
+from ci_identity.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A runner's process, held on to: no other one can take its place.
+
+    Attributes:
+        pid: its number.
+    """
+
+    pid: int
+    _held: int = field(repr=False)
+
+    @classmethod
+    def of(cls, pid: int | None) -> "Runner":
+        """Return the runner that has this pid, or, without one, the one that we descend from.
+
+        Raises:
+            ConfigurationError: that is no process above us.
+        """
+        found = find_runner() if pid is None else pid
+        if found is None:
+            message = "there is no runner above this process"
+            raise ConfigurationError(
+                message,
+                cause="this is no step of a GitHub job, or /proc cannot be read",
+                hint="name the runner's process with --runner PID",
+            )
+        try:
+            held = os.pidfd_open(found)
+        except (OSError, OverflowError):
+            held = -1
+        if held < 0 or not descends_from(found):
+            message = f"the process {found} is not above this one, so it is not this job's runner"
+            raise ConfigurationError(message, hint="name the process that starts the job's steps")
+        return cls(pid=found, _held=held)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended. Source: pidfd_open(2), "readable when the process terminates"."""
+        ended = select.poll()
+        ended.register(self._held, select.POLLIN)
+        return bool(ended.poll(0))

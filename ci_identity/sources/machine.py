@@ -1,0 +1,75 @@
+"""Tokens by which a cloud vouches for a machine or an account of its own: never for one CI job.
+
+No source here asks a metadata endpoint: every process of the machine could. Such a token is handed
+over in `CI_IDENTITY_TOKEN_FILE` or `CI_IDENTITY_TOKEN`, and taken only for a grant that says
+`source: machine`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ci_identity.errors import IdTokenMissingError
+from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
+from ci_identity.sources.dialect import Dialect, text
+from ci_identity.sources.subject_token import Clock, utc_now
+from ci_identity.sources.token_file import (
+    FILE_VARIABLE,
+    VARIABLE,
+    TokenFileSource,
+    TokenVariableSource,
+)
+
+_ISSUERS = re.compile(
+    r"https://(?:"
+    r"accounts\.google\.com"  # GCE's instance identity, and service accounts
+    r"|sts\.windows\.net/.*|login\.microsoftonline\.com/.*"  # Azure's managed identities
+    r"|[0-9a-f-]+\.tokens\.sts\.global\.api\.aws"  # AWS: GetWebIdentityToken
+    r")/?"
+)
+
+
+def _is_spoken(claims: UnverifiedClaims) -> bool:
+    return _ISSUERS.fullmatch(text(claims, "iss") or "") is not None
+
+
+DIALECT = Dialect(
+    ci=SourceName.MACHINE,
+    mark="`iss` is Google's, Entra's or AWS STS's own",
+    is_spoken=_is_spoken,
+    is_workload=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSource:
+    """A machine's token that was handed over in a file or a variable."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        return SourceName.MACHINE
+
+    def fetch(self, audience: str | None) -> SubjectToken:
+        """Return the token.
+
+        Raises:
+            IdTokenMissingError: none was handed over.
+            TokenFileError: the file that is named cannot be read.
+            MalformedTokenError, AudienceError, ExpiredTokenError: the token cannot be used.
+        """
+        if path := self.environ.get(FILE_VARIABLE):
+            found = TokenFileSource(Path(path), now=self.now).fetch(audience)
+            return replace(found, source=self.name)
+        if handed := TokenVariableSource(self.environ, now=self.now).fetch(audience):
+            return replace(handed, source=self.name)
+        message = f"no token of the machine was handed over: no {FILE_VARIABLE} and no {VARIABLE}"
+        raise IdTokenMissingError(
+            message,
+            cause="no source of ours asks a machine's metadata endpoint",
+            hint=f"ask it in the job, for the grant's audience, and set {VARIABLE}",
+        )

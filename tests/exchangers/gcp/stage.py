@@ -1,0 +1,102 @@
+"""One exchange at Google as its caller sees it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ci_identity.exchangers.gcp import GcpCredential, GcpExchanger
+from ci_identity.exchangers.interface import Credential, ExchangeRequest
+from ci_identity.model import GcpTarget, Grant, Handle, SubjectToken, UnverifiedClaims, Wanted
+from ci_identity.sandbox.issuer import Issuer
+from ci_identity.secret import Secret
+from ci_identity.sources.claims import identify
+from ci_identity.sources.subject_token import read_claims
+from tests.gcp.google import ACCOUNT, DEFAULT_AUDIENCE, PROVIDER
+
+LEASE = "0123456789abcdef"
+
+
+def subject_token(issuer: Issuer, audience: str = DEFAULT_AUDIENCE, **claims: Any) -> SubjectToken:
+    """Return the token of a job of GitHub Actions with these claims."""
+    token = issuer.github_token(audience, **claims)
+    return SubjectToken(token=token, claims=unverified(token), source="github")
+
+
+def unverified(token: Secret) -> UnverifiedClaims:
+    """Return what a token says."""
+    return read_claims(token)
+
+
+def target(**changes: Any) -> GcpTarget:
+    """Return the grant's `gcp:`, but for `changes`."""
+    return GcpTarget(**({"provider": PROVIDER, "service_account": ACCOUNT} | changes))
+
+
+@dataclass
+class Stage:
+    """One exchange: what it is asked, and everything that it told its caller."""
+
+    token: SubjectToken
+    target: GcpTarget = field(default_factory=target)
+    mints: list[SubjectToken] = field(default_factory=list[SubjectToken])
+    ttl: timedelta = timedelta(minutes=15)
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    events: list[str] = field(default_factory=list[str])
+    held: list[Credential] = field(default_factory=list[Credential])
+    handles: list[Handle] = field(default_factory=list[Handle])
+    warnings: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    minted: int = 0
+
+    def exchanger(self) -> GcpExchanger:
+        """Return the exchanger."""
+        return GcpExchanger(self.target, self.environ, now=self.now)
+
+    def exchange(self) -> GcpCredential:
+        """Exchange the token, and return what came of it."""
+        return self.exchanger().exchange(self.request)
+
+    def refuse(self, *secret: str) -> Exception:
+        """Return what the exchange raises, whose words hold no token and none of Google's."""
+        try:
+            self.exchange()
+        except Exception as error:  # noqa: BLE001  # the caller says which one it must be
+            said = f"{error!r}{error}{getattr(error, 'cause', '')}{getattr(error, 'hint', '')}"
+            said += f"{self.warnings}{self.notes}{error.__cause__}"
+            for text in (self.token.token.reveal(), "WORDS", "ya29.", *secret):
+                assert text not in said
+            return error
+        raise AssertionError(self.handles)
+
+    @property
+    def request(self) -> ExchangeRequest:
+        """What the exchanger is asked for."""
+        conditions = {"repository": (Wanted(text="acme/shop"),)}
+        return ExchangeRequest(
+            grant=Grant(name="push", conditions=conditions, target=self.target),
+            subject_token=self.token,
+            mint=self._mint,
+            identity=identify(self.token),
+            step="push",
+            ttl=self.ttl,
+            lease_id=LEASE,
+            hold=self._hold,
+            record=self._record,
+            warn=self.warnings.append,
+            note=self.notes.append,
+            pause=lambda _: None,
+        )
+
+    def _mint(self) -> SubjectToken:
+        self.minted += 1
+        return self.mints.pop(0) if len(self.mints) > 1 else (self.mints or [self.token])[0]
+
+    def _hold(self, credential: Credential) -> None:
+        self.events.append("hold")
+        self.held.append(credential)
+
+    def _record(self, handle: Handle) -> None:
+        self.events.append(handle.kind)
+        self.handles.append(handle)
