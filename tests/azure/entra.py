@@ -27,7 +27,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 DISCOVERY = f"/{TENANT}/v2.0/.well-known/openid-configuration"
 
 
-class Denied(Exception):
+class Denied(Exception):  # noqa: N818  # an answer, not an error of ours
     """Entra says no, by the number of its AADSTS code."""
 
     def __init__(self, number: int, text: str, *, error: str = "invalid_request") -> None:
@@ -211,7 +211,7 @@ class _Request(BaseHTTPRequestHandler):
         entra = self.server.entra
         body = self.rfile.read(int(self.headers["Content-Length"])).decode("ascii")
         form = {name: values[0] for name, values in parse_qs(body).items()}
-        asked = {
+        asked: dict[str, Any] = {
             "path": self.path,
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "form": form,

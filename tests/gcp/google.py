@@ -194,9 +194,7 @@ class Google:
 
     # ── iamcredentials.googleapis.com ────────────────────────────────────────────────────────
 
-    def impersonate(
-        self, bearer: str, account: str, body: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def impersonate(self, bearer: str, account: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answer POST /v1/projects/-/serviceAccounts/ACCOUNT:generateAccessToken."""
         caller = self._caller(bearer)
         if not {f"{_AUTH}iam", f"{_AUTH}cloud-platform"} & caller.scopes:
@@ -242,8 +240,10 @@ class Google:
         """Refuse unless the token may do this with an object of the bucket."""
         caller = self._caller(bearer)
         is_scoped = f"{_AUTH}cloud-platform" in caller.scopes
-        if not is_scoped or caller.principal not in self.readers or not self._is_within(
-            caller, permission, name
+        if (
+            not is_scoped
+            or caller.principal not in self.readers
+            or not self._is_within(caller, permission, name)
         ):
             text = f"{caller.principal} does not have {permission} access to the object."
             refuse_call(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", text)

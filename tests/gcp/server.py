@@ -94,6 +94,10 @@ class GcpWorld:
         self.google.users[ACCOUNT] = {self.google.principal(subject)}
         self.google.readers |= {ACCOUNT, self.google.principal(subject)}
 
+    def fail(self, service: str, status: int, body: bytes) -> None:
+        """Answer a service's next request so, instead of deciding."""
+        self.faults.append(Fault(host=f"{service}.", status=status, body=body))
+
     def of(self, host: str) -> list[Call]:
         """Return the calls to one host."""
         return [call for call in self.calls if call.host.startswith(f"{host}.")]

@@ -7,11 +7,11 @@ from typing import Any
 
 from ci_identity.exchangers.gcp import GcpCredential, GcpExchanger
 from ci_identity.exchangers.interface import Credential, ExchangeRequest
-from ci_identity.model import GcpTarget, Grant, Handle, SubjectToken, UnverifiedClaims, Wanted
+from ci_identity.model import GcpTarget, Grant, Handle, SubjectToken, Wanted
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.secret import Secret
 from ci_identity.sources.claims import identify
-from ci_identity.sources.subject_token import read_claims
+from ci_identity.sources.subject_token import parse
 from tests.gcp.google import ACCOUNT, DEFAULT_AUDIENCE, PROVIDER
 
 LEASE = "0123456789abcdef"
@@ -19,13 +19,12 @@ LEASE = "0123456789abcdef"
 
 def subject_token(issuer: Issuer, audience: str = DEFAULT_AUDIENCE, **claims: Any) -> SubjectToken:
     """Return the token of a job of GitHub Actions with these claims."""
-    token = issuer.github_token(audience, **claims)
-    return SubjectToken(token=token, claims=unverified(token), source="github")
+    return made_of(issuer.github_token(audience, **claims))
 
 
-def unverified(token: Secret) -> UnverifiedClaims:
-    """Return what a token says."""
-    return read_claims(token)
+def made_of(token: Secret) -> SubjectToken:
+    """Return a token as a source would find it."""
+    return SubjectToken(token=token, claims=parse(token, origin="the test"), source="github")
 
 
 def target(**changes: Any) -> GcpTarget:
