@@ -36,10 +36,10 @@ from ci_identity.errors import (
 from ci_identity.exchangers.interface import Credential, Ending, ExchangeRequest
 from ci_identity.ledger.verify import read, verify
 from ci_identity.model import (
-    AzureTarget,
     Delivered,
     Grant,
     Handle,
+    KubernetesTarget,
     Outcome,
     SecretReference,
     VaultTarget,
@@ -307,8 +307,11 @@ def test_unknown_grant(job: dict[str, str]) -> None:
 
 def test_target_of_another_version(job: dict[str, str], shop: Shop) -> None:
     """A valid grant that cannot be exchanged yet says so, and never falls back to something."""
-    grant = replace(grant_of(shop), target=AzureTarget(tenant="t", client="c", resources=("r",)))
-    with pytest.raises(UnsupportedTargetError, match="for azure"):
+    grant = replace(
+        grant_of(shop),
+        target=KubernetesTarget(server="s", namespace="n", service_account="a", audience="u"),
+    )
+    with pytest.raises(UnsupportedTargetError, match="for kubernetes"):
         session(grant, environ=job)
 
 

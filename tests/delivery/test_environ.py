@@ -19,6 +19,7 @@ from ci_identity.delivery.environ import (
     clean,
     find_ambient,
     find_id_tokens,
+    kept_redirects,
     private_files,
     removed,
 )
@@ -339,3 +340,16 @@ def test_copies_of_what_is_removed_are_removed(name: str) -> None:
         "KEPT": "opaque",
     }
     assert removed(environ) == ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", name)
+
+
+def test_what_sends_a_step_elsewhere_is_known() -> None:
+    """Endpoints, proxies and CAs that a step keeps, by name; never their values."""
+    environ = {
+        "AWS_ENDPOINT_URL_S3": "https://elsewhere.example",
+        "HTTPS_PROXY": "http://user:password@proxy.example",
+        "https_proxy": "",
+        "NODE_EXTRA_CA_CERTS": "/ca.pem",
+        "AWS_REGION": "eu-west-1",
+        "MY_HTTPS_PROXY": "x",
+    }
+    assert kept_redirects(environ) == ("AWS_ENDPOINT_URL_S3", "HTTPS_PROXY", "NODE_EXTRA_CA_CERTS")
