@@ -14,7 +14,9 @@ act(() => {
   const folder = newFolder()
   saveState('folder', folder)
   fs.mkdirSync(folder, { mode: 0o755 })
-  const command = [python, ISOLATED, BUNDLE].map(quoted).join(' ')
+  const bundle = path.join(folder, 'bundle')
+  fs.symlinkSync(BUNDLE, bundle) // run from here, it knows that this entry of PATH is its own
+  const command = [python, ISOLATED, bundle].map(quoted).join(' ')
   fs.writeFileSync(path.join(folder, 'ci-identity'), `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 })
   fs.appendFileSync(process.env.GITHUB_PATH, `${folder}\n`)
   console.log('ci-identity: on PATH from the next step on')

@@ -11,13 +11,15 @@ from pathlib import Path
 from ci_identity.delivery.process import hide_memory
 
 _READY = b"."
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 
 
 def detach() -> Callable[[Path], None] | int:
     """Fork. The child goes on; the parent waits for it and gets the exit code that is its own.
 
     The child still speaks to the step's log. Until it calls what it gets here the parent passes
-    SIGINT and SIGTERM on to it, and takes over its exit code if it ends.
+    SIGINT and SIGTERM on to it, and takes over its exit code if it ends. In the child both stay
+    blocked, for whoever takes them one by one (`supervision.Signals`): none comes too early.
 
     Returns:
         In the child what it calls when it is ready: with the file that takes the place of its
@@ -26,9 +28,13 @@ def detach() -> Callable[[Path], None] | int:
     waiting, ready = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()
     if child:
         os.close(ready)
+        for signo in _PASSED_ON:
+            signal.signal(signo, lambda number, _: os.kill(child, number))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # none is lost on the way
         return _wait(child, waiting)
     os.close(waiting)
     os.setsid()
@@ -39,8 +45,6 @@ def detach() -> Callable[[Path], None] | int:
 
 
 def _wait(child: int, waiting: int) -> int:
-    for signo in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signo, lambda number, _: os.kill(child, number))
     if os.read(waiting, 1) == _READY:
         return 0
     _, status = os.waitpid(child, 0)

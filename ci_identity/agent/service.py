@@ -19,8 +19,8 @@ from ci_identity.agent.asked_for import find_grants
 from ci_identity.agent.holding import Holding
 from ci_identity.agent.instance import Instance, Record
 from ci_identity.agent.order import Order
-from ci_identity.agent.report import report
 from ci_identity.agent.runner import Runner
+from ci_identity.agent.story import report
 from ci_identity.run import say_head
 from ci_identity.settings import Settings
 from ci_identity.supervision import Signals

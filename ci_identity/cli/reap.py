@@ -24,10 +24,11 @@ _EXAMPLE = """\
 Who may be this job, and with which rights: docs/how-to/reap.md"""
 
 _LEFT: Mapping[Verdict, str] = {
-    Verdict.CUT_BEFORE: "it was cut before",
     Verdict.NO_END: "its job was killed, or runs: --all or --lease cuts it",
     Verdict.OWN_ROLE: "it is a session of the role that cuts",
 }
+_IN_PLACE = "it is in place already"
+_NOT_ASKED = "unless it is in place already, which AWS was not asked"
 _ELSEWHERE = "its role is in another account than the role that cuts"
 _COLUMNS = ("lease", "grant", "role", "until", "done", "why")
 
@@ -59,7 +60,9 @@ def main(words: Sequence[str]) -> int:
     which.add_argument(
         "--lease", action="append", default=[], metavar="ID", help="this one; may be repeated"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be cut, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be cut, without asking AWS, and stop"
+    )
     parser.add_argument(
         "ledgers", nargs="+", type=Path, metavar="LEDGER", help="a ledger, or a folder of *.jsonl"
     )
@@ -132,7 +135,7 @@ def _print(results: Sequence[Result], args: argparse.Namespace) -> None:
         return
     rows = [tuple(str(value) for value in _row(result)) for result in results]
     print_table([_COLUMNS, *rows], indent="", colours={})
-    if any(result.is_cut for result in results):
+    if any(result.is_cut and not result.was_cut for result in results):
         print("a cut may take a few minutes to reach every service of AWS")
 
 
@@ -152,11 +155,11 @@ def _said(result: Result) -> tuple[str, str]:
     if result.unrecorded:
         return "cut", f"not on record: {result.unrecorded}"
     if result.is_cut:
-        return "cut", ""
+        return "cut", _IN_PLACE if result.was_cut else ""
     if result.reason or result.planned.verdict is Verdict.OTHER_ACCOUNT:
         return "failed", result.reason or _ELSEWHERE
     if result.planned.verdict is Verdict.CUT:
-        return "would be cut", ""
+        return "would be cut", _NOT_ASKED
     return "left", _LEFT[result.planned.verdict]
 
 

@@ -113,15 +113,29 @@ def cut(
 ) -> Iterator[Result]:
     """Cut what is planned, and yield what came of each lease, also of those to be left alone.
 
-    What fails for one lease keeps no other from being cut.
+    What IAM lists as in place is neither put nor recorded again. What fails for one lease keeps
+    no other from being cut.
 
     Args:
         planned: every lease, with what is to be done about it.
         cutter: who may write the roles' policies.
         record: puts a cut that is in place on record.
     """
+    in_place: dict[Role, list[str]] = {}
     for one in planned:
-        yield _cut(one, cutter, record) if one.verdict is Verdict.CUT else Result(planned=one)
+        lease = one.lease
+        if one.verdict is not Verdict.CUT:
+            yield Result(planned=one)
+            continue
+        if lease.role not in in_place:
+            in_place[lease.role] = _in_place(lease.role, cutter)
+        if any(denial.covers(name, lease) for name in in_place[lease.role]):
+            yield Result(planned=one, is_cut=True, was_cut=True)
+            continue
+        result = _cut(one, cutter, record)
+        if result.is_cut:
+            in_place[lease.role].append(denial.name(lease))
+        yield result
 
 
 def prune(roles: Iterable[Role], cutter: Cutter) -> None:
@@ -134,6 +148,13 @@ def prune(roles: Iterable[Role], cutter: Cutter) -> None:
         else:
             if pruned:
                 _log.info("%s: needed no longer, removed: %s", role.name, ", ".join(pruned))
+
+
+def _in_place(role: Role, cutter: Cutter) -> list[str]:
+    try:
+        return list(cutter.denials(role))
+    except (ClientError, BotoCoreError, CiIdentityError):
+        return []  # not known, so all is put; if that fails too, it says why
 
 
 def _cut(one: Planned, cutter: Cutter, record: Callable[[LiveSession], None]) -> Result:

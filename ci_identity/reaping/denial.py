@@ -1,18 +1,32 @@
 """The one inline policy that denies one session: its name, and what it says."""
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
 
 from ci_identity.reaping.plan import LiveSession
 
-_NAME = re.compile(r"ci-identity-cut-(?P<until>[0-9]{8}T[0-9]{6}Z)-[0-9a-f]{16}")
+_NAME = re.compile(r"ci-identity-cut-(?P<until>[0-9]{8}T[0-9]{6}Z)-[0-9a-f]{16}-[0-9a-f]{16}")
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
 def name(lease: LiveSession) -> str:
     """Return the policy's name. It tells who made it, until when it is needed, and for what."""
-    return f"ci-identity-cut-{lease.until:{_TIME}}-{lease.id}"
+    return f"ci-identity-cut-{lease.until:{_TIME}}-{_whose(lease)}"
+
+
+def covers(name: str, lease: LiveSession) -> bool:
+    """Return whether the policy called `name` denies this very session, and for long enough."""
+    ends = until(name)
+    is_its = name.endswith(f"Z-{_whose(lease)}")
+    return is_its and ends is not None and ends >= lease.until.replace(microsecond=0)
+
+
+def _whose(lease: LiveSession) -> str:
+    # By the document too: two ledgers may tell of one lease, and one of them a session that is
+    # none. Its denial must not pass for that of the other.
+    return f"{lease.id}-{hashlib.sha256(document(lease).encode()).hexdigest()[:16]}"
 
 
 def document(lease: LiveSession) -> str:

@@ -2,18 +2,20 @@
 
 import json
 import logging
+import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import Entry, Event
-from ci_identity.ledger.verify import read, verify
+from ci_identity.ledger.verify import verify
 from ci_identity.ledger.writer import MAX_LINE, Ledger
 from ci_identity.model import JobIdentity, Outcome
-from ci_identity.reaping.plan import LiveSession, Role, cut_roles, live, stories
+from ci_identity.reaping.plan import LiveSession, Role, Stories, cut_roles, live, stories
 
 _log = logging.getLogger("ci_identity")
 
@@ -28,7 +30,7 @@ def find(places: Iterable[Path]) -> tuple[Path, ...]:
     for place in places:
         if not place.is_dir():
             found.append(place)
-        elif inside := sorted(path for path in place.rglob("*.jsonl") if path.is_file()):
+        elif inside := sorted(path for path in place.rglob("*.jsonl") if not path.is_dir()):
             found += inside
         else:
             message = f"the folder {place} has no ledger"
@@ -59,8 +61,7 @@ def listen(ledgers: Iterable[Path], now: datetime) -> Told:
     wrong: dict[Path, LedgerError] = {}
     for ledger in ledgers:
         try:
-            entries, broken = _entries(ledger)
-            told = stories(entries)
+            told, broken = _stories(ledger)
         except LedgerError as error:
             wrong[ledger] = error
             continue
@@ -71,27 +72,47 @@ def listen(ledgers: Iterable[Path], now: datetime) -> Told:
     return Told(leases=tuple(leases), cut_roles=tuple(dict.fromkeys(roles)), wrong=wrong)
 
 
-def _entries(path: Path) -> tuple[Iterator[dict[str, object]], LedgerTamperedError | None]:
-    """Return the entries of a ledger, and what is wrong with its chain, if anything.
+def _stories(path: Path) -> tuple[Stories, LedgerTamperedError | None]:
+    """Return what a ledger tells, and what is wrong with its chain, if anything.
 
     A broken chain keeps no entry back: whoever broke it may have meant to save a session.
     """
+    with _open(path) as file:
+        try:
+            verify(path)
+        except LedgerTamperedError as error:
+            return stories(_whatever_is_there(file)), error
+        return stories(_whatever_is_there(file)), None
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a ledger to read it. A pipe or a device, by a link or not, could make us wait for ever.
+
+    Raises:
+        LedgerError: it is no regular file, or cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    reason = "it is no regular file"
     try:
-        verify(path)
-    except LedgerTamperedError as error:
-        return _whatever_is_there(path), error
-    return read(path), None
+        fd = os.open(path, flags)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return os.fdopen(fd, "rb")
+        os.close(fd)
+    except OSError as error:
+        reason = str(error.strerror)
+    message = f"cannot read the ledger {path}: {reason}"
+    cause = "it is not there, is another user's, or is a link, a pipe or a device"
+    raise LedgerError(message, cause=cause, hint="name the file itself")
 
 
-def _whatever_is_there(path: Path) -> Iterator[dict[str, object]]:
-    with path.open("rb") as file:
-        for line in iter(lambda: file.readline(MAX_LINE), b""):
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict):
-                yield cast("dict[str, object]", entry)
+def _whatever_is_there(file: BinaryIO) -> Iterator[dict[str, object]]:
+    for line in iter(lambda: file.readline(MAX_LINE), b""):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            yield cast("dict[str, object]", entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

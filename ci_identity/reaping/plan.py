@@ -82,7 +82,6 @@ class LiveSession:
             was on record.
         until: when it is over by itself (UTC), as far as the ledger tells.
         has_ended: whether its step is known to be over.
-        is_cut: whether the ledger has a cut that lasts until then.
         ledger: the file that tells of it.
     """
 
@@ -92,15 +91,16 @@ class LiveSession:
     user: str | None
     until: datetime
     has_ended: bool
-    is_cut: bool
     ledger: Path
 
 
 class Verdict(StrEnum):
-    """What is to be done about a live lease; every one but the first leaves it alone."""
+    """What is to be done about a live lease; every one but the first leaves it alone.
+
+    That a ledger says `cut` decides nothing: its job may have written that. IAM knows.
+    """
 
     CUT = "cut"
-    CUT_BEFORE = "cut-before"
     NO_END = "no-end"
     OWN_ROLE = "own-role"
     OTHER_ACCOUNT = "other-account"
@@ -121,12 +121,14 @@ class Result:
     Attributes:
         planned: the lease, and what was to be done about it.
         is_cut: whether the denial is in place.
+        was_cut: whether it was in place already, as IAM says, so that nothing was done.
         reason: why it is not, in a few words; empty if it is, or was not to be.
         unrecorded: why a cut is on no record; `None` if it is.
     """
 
     planned: Planned
     is_cut: bool = False
+    was_cut: bool = False
     reason: str = ""
     unrecorded: CiIdentityError | None = None
 
@@ -142,29 +144,37 @@ def stories(entries: Iterable[LedgerEntry]) -> Stories:
         lease, target = entry.get("lease"), entry.get("target")
         if isinstance(lease, str) and isinstance(target, str):
             found.setdefault((lease, target), []).append(entry)
+    roles = _roles(found)
     return {
         (lease, target): story
         for (lease, target), story in found.items()
-        if _LEASE.fullmatch(lease) and _ROLE.fullmatch(target)
+        if _LEASE.fullmatch(lease) and target in roles
     }
 
 
 def live(stories: Stories, ledger: Path, now: datetime) -> Iterator[LiveSession]:
     """Yield the leases of one ledger whose sessions may still be alive, in its order."""
+    roles = _roles(stories)
     for (lease, arn), story in stories.items():
-        role = Role.from_arn(arn)
-        if role and (found := _live(lease, role, story, ledger, now)):
+        if found := _live(lease, roles[arn], story, ledger, now):
             yield found
 
 
 def cut_roles(stories: Stories) -> tuple[Role, ...]:
     """Return the roles on which a cut was put, according to the ledger."""
-    arns = {
-        arn: Role.from_arn(arn)
-        for (_, arn), story in stories.items()
-        if any(entry.get("event") == Event.CUT for entry in story)
-    }
-    return tuple(role for role in arns.values() if role)
+    return tuple(
+        _roles(
+            about
+            for about, story in stories.items()
+            if any(entry.get("event") == Event.CUT for entry in story)
+        ).values()
+    )
+
+
+def _roles(about: Iterable[tuple[str, str]]) -> dict[str, Role]:
+    """Return the roles that are ones, each read once: a ledger has many leases of few roles."""
+    roles = {arn: Role.from_arn(arn) for arn in dict.fromkeys(arn for _, arn in about)}
+    return {arn: role for arn, role in roles.items() if role}
 
 
 def plan(
@@ -178,16 +188,15 @@ def plan(
         named: ids of leases; if there are any, nothing is planned for others.
         is_all: also leases whose end is not on record: their job was killed, or still runs.
     """
+    ids = frozenset(named)
     return tuple(
-        Planned(lease=lease, verdict=_verdict(lease, cutter, is_asked=is_all or bool(named)))
+        Planned(lease=lease, verdict=_verdict(lease, cutter, is_asked=is_all or bool(ids)))
         for lease in leases
-        if not named or lease.id in named
+        if not ids or lease.id in ids
     )
 
 
 def _verdict(lease: LiveSession, cutter: Role, *, is_asked: bool) -> Verdict:
-    if lease.is_cut:
-        return Verdict.CUT_BEFORE
     if not lease.has_ended and not is_asked:
         return Verdict.NO_END
     if lease.role.account != cutter.account:
@@ -202,14 +211,12 @@ def _live(
     if not _may_be_issued(story, events):
         return None
     horizon = now + LONGEST
-    ends = _times(story, horizon, without=Event.CUT)
     has_ended = not _ENDS.isdisjoint(events)
-    until = max(ends, default=horizon)
+    until = _until(story, horizon)
     if not has_ended:  # killed while it renewed: what AWS answered is not on record
         until = min(until + _life(story, horizon), horizon)
     if until + CLOCKS < now:
         return None
-    cuts = _times([entry for entry in story if entry.get("event") == Event.CUT], horizon)
     return LiveSession(
         id=lease,
         grant=shortened(str(story[0].get("grant"))),
@@ -217,7 +224,6 @@ def _live(
         user=_user(story, lease),
         until=until,
         has_ended=has_ended,
-        is_cut=max(cuts, default=datetime.min.replace(tzinfo=UTC)) >= until,
         ledger=ledger,
     )
 
@@ -249,13 +255,11 @@ def _life(story: Sequence[LedgerEntry], horizon: datetime) -> timedelta:
     return timedelta()
 
 
-def _times(
-    story: Sequence[LedgerEntry], horizon: datetime, without: Event | None = None
-) -> list[datetime]:
-    found = (
-        _time(entry.get("expires_at"), horizon) for entry in story if entry.get("event") != without
-    )
-    return [time for time in found if time]
+def _until(story: Sequence[LedgerEntry], horizon: datetime) -> datetime:
+    """Return the latest time on record; a cut is no renewal, and its time is not one of them."""
+    said = (entry.get("expires_at") for entry in story if entry.get("event") != Event.CUT)
+    times = (_time(text, horizon) for text in {text for text in said if isinstance(text, str)})
+    return max((time for time in times if time), default=horizon)
 
 
 def _time(text: object, horizon: datetime) -> datetime | None:

@@ -37,9 +37,9 @@ def steering(lines: list[str]) -> set[str]:
 
 def test_a_step_that_was_poisoned_before_us(shop: Shop, watch: Watch, vault_use: VaultUse) -> None:
     """What the grant fixes stays so, whatever an earlier step has set: nobody else is asked."""
-    poisoned = poison(
-        shop, VAULT_ADDR=NOWHERE, VAULT_TOKEN="planted", AWS_PROFILE="planted", HTTP_PROXY=NOWHERE
-    )
+    planted = {"VAULT_ADDR": NOWHERE, "VAULT_TOKEN": "planted", "HTTP_PROXY": NOWHERE}
+    planted |= {"AWS_PROFILE": "planted", "INPUT_GRANTS": "migrate-db", "INPUT_TTL": "1s"}
+    poisoned = poison(shop, path=False, **planted)
     show = step("migrate", 'echo "the password is $DB_PASSWORD"', SHELL)
     ran = shop.run_job(uses("setup"), poisoned, vault_use("migrate"), show, LEDGER)
     assert ran.code == 0, ran.output

@@ -52,7 +52,7 @@ def chosen(step: Step) -> str:
     launcher = Path(step.read("GITHUB_PATH").strip(), "ci-identity").read_text()
     assert launcher.startswith("#!/bin/sh\nexec ")
     python, isolated, bundle, arguments = shlex.split(launcher.splitlines()[1])[1:]
-    assert (isolated, bundle, arguments) == ("-IS", str(ACTIONS / "dist"), "$@")
+    assert (isolated, Path(bundle).resolve(), arguments) == ("-IS", ACTIONS / "dist", "$@")
     assert f"ci-identity: run by {python}" in done.stdout
     return python
 
@@ -145,6 +145,21 @@ def test_the_launcher_is_of_any_path_and_passes_everything_on(setup: Setup, tmp_
         check=False,
     )
     assert done.stderr.startswith('error[usage]: there is no command "it\'s unknown"')
+
+
+def test_what_was_installed_is_no_part_of_us(setup: Setup, tmp_path: Path) -> None:
+    """A `.pth` file, which an installed package may bring, runs in every Python but ours."""
+    venv = tmp_path / "venv"
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", venv], check=True)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    (packages / "planted.pth").write_text(f"import os; open({str(tmp_path / 'ran')!r}, 'w')\n")
+    step = setup(venv / "bin")
+    assert chosen(step) == str(venv / "bin" / "python3")
+    launcher = Path(step.read("GITHUB_PATH").strip(), "ci-identity")
+    subprocess.run([launcher, "--version"], check=True)
+    assert not (tmp_path / "ran").exists()
+    subprocess.run([venv / "bin" / "python3", "-I", "-c", "pass"], check=True)
+    assert (tmp_path / "ran").exists()
 
 
 def test_post_removes_the_launcher(setup: Setup, tmp_path: Path) -> None:

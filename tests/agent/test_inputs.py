@@ -125,14 +125,16 @@ def test_an_inline_vault_grant() -> None:
 
 
 def test_the_other_clouds() -> None:
-    """GCP and Azure are understood; whether they can be exchanged is said elsewhere."""
+    """GCP and Azure are understood as a grants file would have them."""
     provider = "projects/1/locations/global/workloadIdentityPools/ci/providers/github"
     uuid = "00000000-0000-0000-0000-000000000000"
-    gcp = read_inputs(variables(steps="all", **{"gcp-provider": provider, "gcp-project": "p"}))
+    gcp = read_inputs(
+        variables(steps="all", **{"gcp-provider": provider, "gcp-project": "acme-prod"})
+    )
     azure = read_inputs(variables(steps="all", **{"azure-tenant": uuid, "azure-client": uuid}))
     assert gcp.inline
     assert azure.inline
-    assert isinstance(gcp.inline.grant.target, GcpTarget)
+    assert gcp.inline.grant.target == GcpTarget(provider=provider, project="acme-prod")
     assert isinstance(azure.inline.grant.target, AzureTarget)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ci_identity.agent.report import exit_code, lines, plain, report, summary
+from ci_identity.agent.report import lines, plain, summary
+from ci_identity.agent.story import exit_code, report
 from ci_identity.errors import CiIdentityError, LedgerError, RevocationError
 
 

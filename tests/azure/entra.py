@@ -63,6 +63,7 @@ class Entra:
         ahead: seconds that its clock is ahead.
         faults: what the next requests are answered with instead.
         calls: every request for a token, in order.
+        reads: what was read with its tokens of the Key Vault that it plays as well.
         connections: how many there were.
         is_over: is set at the end, for those who wait.
     """
@@ -76,6 +77,7 @@ class Entra:
         self.ahead = 0.0
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
+        self.reads: list[str] = []
         self.connections = 0
         self.is_over = Event()
         self._key = secrets.token_bytes(32)
@@ -233,8 +235,12 @@ class _Request(BaseHTTPRequestHandler):
             say(self, 200, json.dumps(answer))
 
     def do_GET(self) -> None:
-        """Say where everything is (OpenID Connect Discovery): Microsoft's own clients ask."""
-        if urlsplit(self.path).path != DISCOVERY:
+        """Be a Key Vault; or say where everything is, which Microsoft's own clients ask."""
+        path = urlsplit(self.path).path
+        if path.startswith("/secrets/"):
+            self._give_secret()
+            return
+        if path != DISCOVERY:
             say(self, 404, "{}")
             return
         base = f"https://{self.headers['Host']}/{TENANT}"
@@ -244,6 +250,14 @@ class _Request(BaseHTTPRequestHandler):
             "token_endpoint": f"{base}/oauth2/v2.0/token",
         }
         say(self, 200, json.dumps(found))
+
+    def _give_secret(self) -> None:
+        _, _, token = self.headers.get("Authorization", "").partition(" ")
+        if self.server.entra.accepts(token, VAULT):
+            self.server.entra.reads.append(self.path)
+            say(self, 200, '{"value": "of-the-key-vault"}')
+        else:
+            say(self, 401, '{"error": {"code": "Unauthorized"}}')
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base
         """Stay silent."""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ci_identity import cli
+from ci_identity.agent import client
+from ci_identity.delivery import process
 from tests.step import COMMAND
 
 
@@ -42,6 +45,17 @@ def test_usage(words: tuple[str, ...], message: str) -> None:
     assert done.returncode == 2
     assert "error[usage]" in done.stderr
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", ["exec", "credential"])
+def test_we_are_seen_before_we_hide(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The agent tells our step by our environment, which nobody can read afterwards."""
+    done: list[str] = []
+    monkeypatch.setenv("CI_IDENTITY_AGENT", "/nowhere")
+    monkeypatch.setattr(client, "introduce", lambda _: done.append("introduced"))
+    monkeypatch.setattr(process, "hide_memory", lambda: done.append("hidden"))
+    assert cli.main([command, "--no-such-option"]) != 0
+    assert done == ["introduced", "hidden"]
 
 
 def test_outside_a_job(tmp_path: Path) -> None:

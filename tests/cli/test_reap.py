@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,14 +126,30 @@ def test_the_sessions_of_a_ledger_are_cut_and_no_other(
 
 
 def test_a_second_run_leaves_it_at_that(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
-    """The ledger tells that it was cut; nothing more is put on the role."""
+    """IAM lists the denial: nothing more is put on the role, and nothing more recorded."""
     ledger = tmp_path / "job" / "ledger.jsonl"
     step(job, ledger)
     reap(job, ledger)
-    (before,) = cuts(aws)
-    (row,) = reap_json(job, ledger)
-    assert (row["done"], row["why"]) == ("left", "it was cut before")
-    assert cuts(aws) == [before]
+    (policy,), before = cuts(aws), ledger.read_bytes()
+    done = reap(job, ledger)
+    assert done.stdout.decode().endswith("  cut   it is in place already\n")
+    assert cuts(aws) == [policy]
+    assert ledger.read_bytes() == before
+
+
+@pytest.mark.parametrize("which", ["default", "all", "lease"])
+def test_a_ledger_that_says_cut_saves_no_session(
+    job: Job, aws: AwsWorld, tmp_path: Path, which: str
+) -> None:
+    """The job wrote that line itself, in a chain that holds; no such policy is on the role."""
+    ledger = tmp_path / "job" / "ledger.jsonl"
+    stolen = step(job, ledger)
+    lease = str(next(read(ledger))["lease"])
+    said(ledger, Event.CUT, lease, expires_at=datetime.now(UTC) + timedelta(hours=12))
+    words = {"default": [], "all": ["--all"], "lease": ["--lease", lease]}[which]
+    (row,) = reap_json(job, *words, ledger)
+    assert (row["done"], row["why"]) == ("cut", "")
+    assert not can_write(aws, stolen)
 
 
 def test_the_reaper_has_a_ledger_of_its_own(job: Job, tmp_path: Path) -> None:
@@ -152,6 +169,7 @@ def test_a_dry_run_asks_nobody(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
     before = len(aws.calls())
     (row,) = reap_json(job, "--dry-run", ledger)
     assert row["done"] == "would be cut"
+    assert row["why"] == "unless it is in place already, which AWS was not asked"
     assert row["role"] == "arn:aws:iam::123456789012:role/deploy"
     assert row["userid"].startswith("AROA")
     assert len(aws.calls()) == before
@@ -173,7 +191,7 @@ def test_nothing_alive_is_no_failure_and_asks_nobody(
 def test_old_cuts_are_removed_on_the_way(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
     """From the roles that the ledgers tell a cut of, though nothing is to be cut."""
     past = datetime.now(UTC) - timedelta(days=1)
-    name = f"ci-identity-cut-{past:%Y%m%dT%H%M%SZ}-{'0' * 16}"
+    name = f"ci-identity-cut-{past:%Y%m%dT%H%M%SZ}-{'0' * 16}-{'0' * 16}"
     document = json.dumps(allow("s3:GetObject"))
     aws.client("iam").put_role_policy(RoleName="deploy", PolicyName=name, PolicyDocument=document)
     ledger = tmp_path / "ledger.jsonl"
@@ -280,6 +298,24 @@ def test_nothing_of_a_session_is_shown(job: Job, tmp_path: Path) -> None:
     assert not re.search(rb"(?m)^\s*::", shown)
 
 
+DUMPABLE = """
+import ctypes, sys
+from ci_identity.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+"""
+
+
+@pytest.mark.parametrize("command", ["reap", "revoke"])
+def test_other_processes_cannot_read_its_memory(job: Job, command: str) -> None:
+    """It holds a credential that is stronger than a step's, or the token to get one."""
+    done = job.run([sys.executable, "-I", "-c", DUMPABLE, command, "--help"])
+    assert done.stdout.endswith(b"\ndumpable 0\n")
+
+
 # ── what the page says ───────────────────────────────────────────────────────────────────────
 
 PAGE = page("how-to/reap.md")
@@ -332,7 +368,7 @@ def test_the_rights_of_the_page_are_enough_and_no_more(
     )
     aws.role("ci-deploy")
     past = datetime.now(UTC) - timedelta(days=1)
-    old = f"ci-identity-cut-{past:%Y%m%dT%H%M%SZ}-{'0' * 16}"
+    old = f"ci-identity-cut-{past:%Y%m%dT%H%M%SZ}-{'0' * 16}-{'0' * 16}"
     aws.client("iam").put_role_policy(
         RoleName="ci-deploy", PolicyName=old, PolicyDocument=json.dumps(allow("s3:GetObject"))
     )
@@ -343,7 +379,7 @@ def test_the_rights_of_the_page_are_enough_and_no_more(
     said(ledger, Event.EXPIRES, "b" * 16)
     rows = {row["lease"]: row["done"] for row in reap_json(job, ledger, code=9)}
     assert rows == {"a" * 16: "cut", "b" * 16: "failed"}
-    assert [name[-16:] for name in cuts(aws, "ci-deploy")] == ["a" * 16]
+    assert [name.split("-")[-2] for name in cuts(aws, "ci-deploy")] == ["a" * 16]
     token = world.issuer.github_token("sts.amazonaws.com")
     with pytest.raises(ClientError, match="AccessDenied"):
         aws.client("iam", aws.assume(role, token)).get_role(RoleName="ci-deploy")

@@ -1,7 +1,6 @@
 """What AWS clients are handed: answers of their protocols, variables, profiles."""
 
 import json
-import os
 from configparser import ConfigParser
 from datetime import UTC, datetime
 from pathlib import Path

@@ -4,11 +4,13 @@ Each function below causes one error, with a real issuer and a real server. `REF
 code; what each prints must be the line that `docs/troubleshooting.md` shows.
 """
 
+import json
 import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,10 +21,15 @@ from ci_identity.agent.inputs import read_inputs
 from ci_identity.cli.parser import Parser
 from ci_identity.errors import CiIdentityError
 from ci_identity.ledger.verify import verify
+from ci_identity.sandbox.claims import github_claims
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.sandbox.world import World
+from ci_identity.sources.subject_token import parse as parse_token
 from ci_identity.trust.document import parse
-from tests.exchangers.aws.stage import Fault, Sts, refusal, says
+from tests.azure import entra
+from tests.exchangers.aws.stage import Fault, Sts, answer, refusal, say, says
+from tests.gcp.google import ACCOUNT, PROVIDER
+from tests.gcp.server import GcpWorld
 
 GRANTS = """\
 version: 1
@@ -32,7 +39,6 @@ grants:
     {target}
 """
 ROLE = "arn:aws:iam::123456789012:role/deploy-web"
-GCP_PROVIDER = "projects/1/locations/global/workloadIdentityPools/ci/providers/github"
 POLICIES = {
     "docs-ci": """
 path "auth/token/create" { capabilities = ["update"] }
@@ -135,12 +141,14 @@ class Stage:
             self.world.openbao.address.removeprefix("http://"): "vault.acme.example",
             f"auth/{self.mount}/": "auth/jwt/",
             f"{self.folder}/": "",
+            PROVIDER: "PROVIDER",
             "docs-shop": "shop",
             "docs-ci": "ci",
         }
         for ours, name in theirs.items():
             text = text.replace(ours, name)
         text = re.sub(r"(http://)?127\.0\.0\.1:\d+", "HOST", text)
+        text = re.sub(r"clock is \d+ s", "clock is N s", text)
         text = re.sub(r"accessor:\w+", "accessor:ACCESSOR", text)
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
 
@@ -202,6 +210,39 @@ def ask_aws(stage: Stage, *faults: Fault, **changes: str) -> None:
         stage.open()
 
 
+def ask_google(
+    stage: Stage, prepare: Callable[[GcpWorld], object], *, audience: str = "", more: str = ""
+) -> None:
+    """Open a session at a Google that lets the job in, but for what `prepare` changes."""
+    issuer = stage.world.issuer.address
+    with GcpWorld(issuer, stage.folder) as gcp:
+        gcp.trust(github_claims(issuer, None, {})["sub"])
+        prepare(gcp)
+        stage.environ.update(gcp.environ)
+        target = f"gcp: {{provider: {PROVIDER}, service_account: {ACCOUNT}{more}}}"
+        stage.grants(f"audience: {audience}\n    {target}" if audience else target)
+        stage.open()
+
+
+def ask_azure(
+    stage: Stage,
+    *numbers: int,
+    subject: str | None = None,
+    resource: str = entra.VAULT,
+    audience: str = entra.AUDIENCE,
+) -> None:
+    """Open a session at an Entra that trusts `subject`, and first answers with these codes."""
+    issuer = stage.world.issuer
+    claims = parse_token(issuer.github_token(entra.AUDIENCE), origin="the test")
+    with entra.Entra(issuer.address, subject or str(claims["sub"])) as server:
+        server.faults = [entra.says(400, entra.error(number, "")) for number in numbers]
+        keys = f"tenant: {entra.TENANT}, client: {entra.CLIENT}, authority: '{server.address}'"
+        stage.grants(
+            f"audience: {audience}\n    azure: {{{keys}, resources: ['{resource}']}}",
+        )
+        stage.open()
+
+
 # ── configuration ────────────────────────────────────────────────────────────────────────────
 
 
@@ -252,8 +293,8 @@ def grant_unknown(stage: Stage) -> None:
 
 @causes("target-unsupported")
 def target_unsupported(stage: Stage) -> None:
-    account = "push@acme.iam.gserviceaccount.com"
-    stage.grants(f"gcp: {{provider: {GCP_PROVIDER}, service_account: {account}}}")
+    keys = "server: https://k8s.acme.example, namespace: shop, audience: acme"
+    stage.grants(f"kubernetes: {{{keys}, service_account: deployer}}")
     stage.open()
 
 
@@ -485,9 +526,124 @@ def aws_region_disabled(stage: Stage) -> None:
     ask_aws(stage, says(403, refusal("RegionDisabledException")))
 
 
+@causes("aws-clock")
+def aws_clock(stage: Stage) -> None:
+    with Sts() as sts:
+        sts.faults = [
+            lambda request: say(request, 200, answer(sts.form, ahead=400)),
+            lambda request: say(request, 200, answer(sts.form, ahead=850)),
+        ]
+        stage.grants(f"aws: {{role: '{ROLE}', endpoint: '{sts.address}'}}")
+        stage.open(ttl=timedelta(minutes=5))
+
+
 @causes("aws-role")
 def aws_role(stage: Stage) -> None:
     ask_aws(stage, Arn="arn:aws:sts::210987654321:assumed-role/deploy-web/ci")
+
+
+@causes("gcp-provider")
+def gcp_provider(stage: Stage) -> None:
+    ask_google(stage, lambda gcp: setattr(gcp.google, "is_disabled", True))
+
+
+@causes("gcp-audience")
+def gcp_audience(stage: Stage) -> None:
+    ask_google(stage, lambda _: None, audience="https://elsewhere.example")
+
+
+@causes("gcp-issuer")
+def gcp_issuer(stage: Stage) -> None:
+    ask_google(stage, lambda gcp: setattr(gcp.google, "issuer", "https://gitlab.com"))
+
+
+@causes("gcp-token")
+def gcp_token(stage: Stage) -> None:
+    body = says_sts("invalid_grant", "Error connecting to the given credential's issuer.")
+    ask_google(stage, lambda gcp: gcp.fail("sts", 400, body))
+
+
+@causes("gcp-token-time")
+def gcp_token_time(stage: Stage) -> None:
+    body = says_sts("invalid_grant", "ID Token issued at 1 is stale to sign-in.")
+    ask_google(stage, lambda gcp: gcp.fail("sts", 400, body, times=2))
+
+
+@causes("gcp-condition")
+def gcp_condition(stage: Stage) -> None:
+    ask_google(stage, lambda gcp: setattr(gcp.google, "condition", lambda _: False))
+
+
+@causes("gcp-subject")
+def gcp_subject(stage: Stage) -> None:
+    ask_google(stage, lambda gcp: setattr(gcp.google, "subject", lambda _: "x" * 128))
+
+
+@causes("gcp-impersonation")
+def gcp_impersonation(stage: Stage) -> None:
+    ask_google(stage, lambda gcp: gcp.google.users[ACCOUNT].clear())
+
+
+@causes("gcp-api-disabled")
+def gcp_api_disabled(stage: Stage) -> None:
+    ask_google(stage, lambda gcp: setattr(gcp.google, "is_enabled", False))
+
+
+@causes("gcp-lifetime")
+def gcp_lifetime(stage: Stage) -> None:
+    error = {"code": 400, "message": "can not have lifetimes of more than 1 hour", "status": "X"}
+    body = json.dumps({"error": error}).encode()
+    ask_google(stage, lambda gcp: gcp.fail("iamcredentials", 400, body))
+
+
+@causes("gcp-boundary")
+def gcp_boundary(stage: Stage) -> None:
+    rule = "{resource: //run.googleapis.com/x, role: roles/run.viewer}"
+    ask_google(stage, lambda _: None, more=f", boundary: [{rule}]")
+
+
+def says_sts(code: str, text: str) -> bytes:
+    return json.dumps({"error": code, "error_description": text}).encode()
+
+
+@causes("azure-federation")
+def azure_federation(stage: Stage) -> None:
+    ask_azure(stage, subject="repo:acme/shop:ref:refs/heads/main")
+
+
+@causes("azure-audience")
+def azure_audience(stage: Stage) -> None:
+    ask_azure(stage, audience="api://Other")
+
+
+@causes("azure-application")
+def azure_application(stage: Stage) -> None:
+    ask_azure(stage, 700016)
+
+
+@causes("azure-tenant")
+def azure_tenant(stage: Stage) -> None:
+    ask_azure(stage, 90002)
+
+
+@causes("azure-resource")
+def azure_resource(stage: Stage) -> None:
+    ask_azure(stage, resource="https://valt.azure.net")
+
+
+@causes("azure-blocked")
+def azure_blocked(stage: Stage) -> None:
+    ask_azure(stage, 53003)
+
+
+@causes("azure-token")
+def azure_token(stage: Stage) -> None:
+    ask_azure(stage, 700027)
+
+
+@causes("azure-token-time")
+def azure_token_time(stage: Stage) -> None:
+    ask_azure(stage, 700024, 700024)
 
 
 # ── provider ─────────────────────────────────────────────────────────────────────────────────

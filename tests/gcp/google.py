@@ -196,7 +196,7 @@ class Google:
 
     def impersonate(self, bearer: str, account: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answer POST /v1/projects/-/serviceAccounts/ACCOUNT:generateAccessToken."""
-        caller = self._caller(bearer)
+        caller = self.caller(bearer)
         if not {f"{_AUTH}iam", f"{_AUTH}cloud-platform"} & caller.scopes:
             text = "Request had insufficient authentication scopes."
             refuse_call(403, "PERMISSION_DENIED", text)
@@ -227,7 +227,8 @@ class Google:
             "expireTime": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
         }
 
-    def _caller(self, bearer: str) -> Token:
+    def caller(self, bearer: str) -> Token:
+        """Return whose token it is, or refuse it."""
         token = self.tokens.get(bearer)
         if token is None or token.ends < time.time():
             text = "Request had invalid authentication credentials. Expected OAuth 2 access token"
@@ -238,7 +239,7 @@ class Google:
 
     def check_object(self, bearer: str, permission: str, name: str) -> None:
         """Refuse unless the token may do this with an object of the bucket."""
-        caller = self._caller(bearer)
+        caller = self.caller(bearer)
         is_scoped = f"{_AUTH}cloud-platform" in caller.scopes
         if (
             not is_scoped

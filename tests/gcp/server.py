@@ -6,10 +6,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trustme
@@ -90,13 +91,13 @@ class GcpWorld:
         return {"HTTPS_PROXY": proxy, "REQUESTS_CA_BUNDLE": str(self.ca_file)}
 
     def trust(self, subject: str) -> None:
-        """Let the job with this subject impersonate the service account, and that use the bucket."""
+        """Let the job with this subject impersonate the account, and both use the bucket."""
         self.google.users[ACCOUNT] = {self.google.principal(subject)}
         self.google.readers |= {ACCOUNT, self.google.principal(subject)}
 
-    def fail(self, service: str, status: int, body: bytes) -> None:
+    def fail(self, service: str, status: int, body: bytes, *, times: int = 1) -> None:
         """Answer a service's next request so, instead of deciding."""
-        self.faults.append(Fault(host=f"{service}.", status=status, body=body))
+        self.faults += [Fault(host=f"{service}.", status=status, body=body)] * times
 
     def of(self, host: str) -> list[Call]:
         """Return the calls to one host."""
@@ -175,10 +176,24 @@ class _Request(BaseHTTPRequestHandler):
                 google.check_object(bearer, "storage.objects.create", name)
                 google.objects[name] = content
                 return _json({"name": name, "bucket": BUCKET, "size": str(len(content))})
+            case "storage", path if (
+                path.startswith(f"/storage/v1/b/{BUCKET}") and "/o/" not in path
+            ):
+                google.caller(bearer)
+                return _json({"kind": "storage#bucket", "name": BUCKET, "location": "EU"})
             case "storage", path:
                 name = unquote(re.sub(r".*/o/", "", path))
                 google.check_object(bearer, "storage.objects.get", name)
-                return google.objects.get(name, b"")
+                content = google.objects.get(name, b"")
+                if "alt=media" in self.path:
+                    return content
+                about = {
+                    "kind": "storage#object",
+                    "name": name,
+                    "bucket": BUCKET,
+                    "generation": "1",
+                }
+                return _json({**about, "metageneration": "1", "size": str(len(content))})
             case _:
                 raise Refusal(404, {"error": {"code": 404, "message": "?", "status": "NOT_FOUND"}})
 
@@ -193,5 +208,6 @@ def _json(answer: Mapping[str, Any]) -> bytes:
 def _uploaded(content_type: str, body: bytes) -> tuple[str, bytes]:
     """Return the name and the content of a multipart upload."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
-    about, content = BytesParser().parsebytes(head + body).get_payload()  # type: ignore[misc]
-    return json.loads(about.get_payload())["name"], content.get_payload(decode=True)  # type: ignore[union-attr,return-value]
+    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    about, content = (cast("bytes", part.get_payload(decode=True)) for part in message.iter_parts())
+    return json.loads(about)["name"], content

@@ -36,7 +36,6 @@ def lease_of(role: str, lease: str = LEASES[0], *, user: str | None = None) -> L
         user=user,
         until=datetime.now(UTC) + HOUR,
         has_ended=True,
-        is_cut=False,
         ledger=Path("ledger.jsonl"),
     )
 
@@ -106,9 +105,45 @@ def test_a_cut_lasts_over_a_renewal(aws: AwsWorld, issuer: Issuer) -> None:
 
 
 def test_a_cut_done_again_changes_nothing(aws: AwsWorld) -> None:
-    """One policy for a session, however often."""
+    """One policy for a session, put once and recorded once, however often."""
+    lease, recorded = lease_of(aws.role("deploy")), list[LiveSession]()
+    planned = [Planned(lease=lease, verdict=Verdict.CUT)] * 2
+    results = [*cut(planned, cutter(aws), recorded.append)]
+    results += cut(planned, cutter(aws), recorded.append)
+    assert [(r.is_cut, r.was_cut) for r in results] == [(True, False), *[(True, True)] * 3]
+    assert recorded == [lease]
+    assert sorted(policies(aws)) == ["base", name(lease)]
+
+
+def test_a_cut_that_lasts_too_short_is_not_enough(aws: AwsWorld) -> None:
+    """A session that was renewed after its cut is cut until its new end."""
     lease = lease_of(aws.role("deploy"))
-    assert all(result.is_cut for result in [*do(aws, lease), *do(aws, lease)])
+    longer = replace(lease, until=lease.until + HOUR)
+    assert [r.was_cut for r in do(aws, lease, longer, lease)] == [False, False, True]
+    assert sorted(policies(aws)) == sorted(["base", name(lease), name(longer)])
+
+
+def test_a_denial_of_a_session_that_is_none_saves_no_other(aws: AwsWorld, issuer: Issuer) -> None:
+    """A second ledger tells of the same lease with another `aws:userid`; both are denied."""
+    aws.bucket("shop-web")
+    role = aws.role("deploy")
+    stolen = step(aws, issuer, role, LEASES[0])
+    lease = lease_of(role, user=user_of(aws, stolen))
+    forged = replace(lease, user=f"AROAQ3EGXAMPLE7777777:x-{LEASES[0]}")
+    for first, second in [(forged, lease), (lease, forged)]:
+        do(aws, first)
+        do(aws, second)
+        assert not can_write(aws, stolen)
+
+
+def test_who_may_not_list_policies_can_cut_all_the_same(aws: AwsWorld) -> None:
+    """What is in place is not known then, and all is put."""
+    lease, iam = lease_of(aws.role("deploy")), aws.client("iam")
+    iam.meta.events.register("before-send.iam.ListRolePolicies", answers("AccessDenied", 99))
+    planned = [Planned(lease=lease, verdict=Verdict.CUT)]
+    for _ in range(2):
+        (result,) = cut(planned, Cutter(iam), lambda _: None)
+        assert (result.is_cut, result.was_cut) == (True, False)
     assert sorted(policies(aws)) == ["base", name(lease)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,7 @@ def test_whole_ledgers_tell_their_leases(tmp_path: Path) -> None:
     first = tell(tmp_path / "1.jsonl", *ENDED)
     second = tell(tmp_path / "2.jsonl", *ENDED, Event.CUT, lease=other)
     told = listen([first, second], NOW)
-    assert [(one.id, one.ledger, one.is_cut) for one in told.leases] == [
-        (LEASE, first, False),
-        (other, second, True),
-    ]
+    assert [(one.id, one.ledger) for one in told.leases] == [(LEASE, first), (other, second)]
     assert [role.arn for role in told.cut_roles] == [ROLE]
     assert told.wrong == {}
 
@@ -98,6 +96,34 @@ def test_a_ledger_that_cannot_be_read_keeps_no_other_from_telling(tmp_path: Path
     assert list(told.wrong) == [missing]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "link-to-pipe"])
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "in-a-folder"])
+def test_what_is_no_file_is_told_and_not_waited_for(
+    tmp_path: Path,
+    kind: str,
+    is_named: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    """A pipe that nobody writes to would keep the reaper from cutting for ever."""
+    folder = tmp_path / "ledgers"
+    folder.mkdir()
+    odd, whole = folder / "0.jsonl", tell(folder / "1.jsonl", *ENDED)
+    pipe = odd if kind == "pipe" else tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if kind != "pipe":
+        odd.symlink_to(whole if kind == "link" else pipe)
+    told = listen(find([odd, whole] if is_named else [folder]), NOW)
+    assert [one.ledger for one in told.leases] == [whole]
+    (error,) = told.wrong.values()
+    assert str(error).startswith(f"cannot read the ledger {odd}: ")
+
+
+def test_a_device_is_no_ledger() -> None:
+    """This one never ends."""
+    zeros = Path("/dev/zero")
+    told = listen(find([zeros]), NOW)
+    assert str(told.wrong[zeros]) == "cannot read the ledger /dev/zero: it is no regular file"
+
+
 # ── what is recorded ─────────────────────────────────────────────────────────────────────────
 
 
@@ -126,7 +152,6 @@ def test_a_cut_is_recorded_in_the_ledger_it_came_from(tmp_path: Path) -> None:
         "run": "7/1",
         "job": "reap",
     }
-    assert leases(ledger)[0].is_cut
 
 
 def test_what_takes_no_entry_is_recorded_in_our_own(

@@ -1,5 +1,7 @@
 """What is still alive is told from the ledger alone, and nothing in it is believed unread."""
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_identity.ledger.entry import Event
-from ci_identity.reaping.denial import document, name, until
+from ci_identity.reaping.denial import covers, document, name, until
 from ci_identity.reaping.plan import (
     CLOCKS,
     LONGEST,
@@ -45,7 +47,6 @@ def test_a_step_that_is_over_leaves_its_session(ledger: Path) -> None:
         user=USER,
         until=NOW + LIFE,
         has_ended=True,
-        is_cut=False,
         ledger=ledger,
     )
 
@@ -111,20 +112,11 @@ def test_other_targets_are_not_planned(ledger: Path) -> None:
     assert leases(tell(ledger, *ENDED, target="https://vault.example/v1/auth/jwt/role/a")) == []
 
 
-def test_a_cut_is_not_done_again_while_it_lasts(ledger: Path) -> None:
-    """A session that was renewed after its cut needs a cut that lasts longer."""
-    tell(ledger, *ENDED)
-    (lease,) = leases(tell(ledger, Event.CUT))
-    assert lease.is_cut
-    (lease,) = leases(tell(ledger, Event.REFRESHED, expires_at=NOW + 2 * LIFE))
-    assert (lease.is_cut, lease.until) == (False, NOW + 2 * LIFE)
-
-
 def test_a_cut_makes_no_lease_live_longer(ledger: Path) -> None:
     """Its time is that of the cut, which is not counted as another renewal."""
     tell(ledger, *ISSUED)
-    (lease,) = leases(tell(ledger, Event.CUT, expires_at=NOW + 2 * LIFE))
-    assert (lease.is_cut, lease.until) == (True, NOW + 2 * LIFE)
+    (lease,) = leases(tell(ledger, Event.CUT, expires_at=NOW + 3 * LIFE))
+    assert lease.until == NOW + 2 * LIFE
 
 
 # ── what a stranger may have written ─────────────────────────────────────────────────────────
@@ -187,9 +179,10 @@ def test_an_entry_for_another_role_is_another_story(ledger: Path) -> None:
     """A line slipped in says nothing about the lease of the lines before it."""
     other = f"{ROLE}-2"
     tell(ledger, *ENDED)
-    first, second = leases(tell(ledger, Event.EXPIRES, Event.CUT, target=other))
-    assert (first.role.arn, first.is_cut) == (ROLE, False)
-    assert (second.role.arn, second.is_cut) == (other, True)
+    late = NOW + 2 * LIFE
+    first, second = leases(tell(ledger, Event.EXPIRES, target=other, expires_at=late))
+    assert (first.role.arn, first.until) == (ROLE, NOW + LIFE)
+    assert (second.role.arn, second.until) == (other, late)
 
 
 NAMES = ["lease", "target", "event", "expires_at", "at", "handle", "reason", "grant"]
@@ -237,10 +230,12 @@ def test_only_what_is_over_is_cut_unless_asked_for(ledger: Path) -> None:
     assert verdicts(ledger, named=[killed]) == {killed: Verdict.CUT}
 
 
-def test_what_is_cut_is_left(ledger: Path) -> None:
-    """Also when everything is asked for."""
-    tell(ledger, *ENDED, Event.CUT)
-    assert verdicts(ledger, is_all=True) == {LEASE: Verdict.CUT_BEFORE}
+@pytest.mark.parametrize("asked", [{}, {"is_all": True}, {"named": [LEASE]}])
+def test_a_ledger_that_says_cut_saves_no_session(ledger: Path, asked: dict[str, Any]) -> None:
+    """A job can write such a line, in a chain that holds; only IAM knows what is in place."""
+    tell(ledger, *ENDED)
+    tell(ledger, Event.CUT, expires_at=NOW + LONGEST)
+    assert verdicts(ledger, **asked) == {LEASE: Verdict.CUT}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +257,8 @@ def test_what_the_cutter_cannot_cut(ledger: Path, target: str, verdict: Verdict)
 def test_the_policy_denies_one_session_everything(ledger: Path) -> None:
     """To the letter: what is on the role, and until when."""
     (lease,) = leases(tell(ledger, *ENDED))
-    assert name(lease) == f"ci-identity-cut-20260901T121500Z-{LEASE}"
+    digest = hashlib.sha256(document(lease).encode()).hexdigest()[:16]
+    assert name(lease) == f"ci-identity-cut-20260901T121500Z-{LEASE}-{digest}"
     assert document(lease) == (
         '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*",'
         f'"Condition":{{"StringEquals":{{"aws:userid":"{USER}"}}}}}}]}}'
@@ -273,12 +269,37 @@ def test_the_policy_denies_one_session_everything(ledger: Path) -> None:
     "name",
     [
         "base",
-        f"ci-identity-cut-20260901T121500Z-{LEASE}0",
-        f"ci-identity-cut-20261399T121500Z-{LEASE}",
-        f"x-ci-identity-cut-20260901T121500Z-{LEASE}",
+        f"ci-identity-cut-20260901T121500Z-{LEASE}",
+        f"ci-identity-cut-20260901T121500Z-{LEASE}-{LEASE}0",
+        f"ci-identity-cut-20261399T121500Z-{LEASE}-{LEASE}",
+        f"x-ci-identity-cut-20260901T121500Z-{LEASE}-{LEASE}",
         "ci-identity-cut-policies",
     ],
 )
 def test_a_policy_of_somebody_else_is_not_ours(name: str) -> None:
     """Only what has our name, in full, is ever removed."""
     assert until(name) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "is_covered"),
+    [
+        ({}, True),
+        ({"until": NOW}, True),
+        ({"until": NOW + LIFE + timedelta(seconds=1)}, False),
+        ({"until": NOW + LIFE + timedelta(milliseconds=1)}, True),
+        ({"id": "fedcba9876543210"}, False),
+        ({"user": None}, False),
+        ({"user": f"AROAQ3EGXAMPLE8888888:gh-acme.shop-{LEASE}"}, False),
+    ],
+    ids=["same", "shorter", "longer", "same-second", "lease", "unknown-user", "other-user"],
+)
+def test_a_policy_covers_its_own_session_until_its_end(
+    ledger: Path,
+    other: dict[str, Any],
+    is_covered: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    """One of another document is another denial, though it is for a lease of that id."""
+    (lease,) = leases(tell(ledger, *ENDED))
+    assert covers(name(lease), replace(lease, **other)) is is_covered
+    assert not covers("base", lease)

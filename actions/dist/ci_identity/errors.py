@@ -493,6 +493,14 @@ class AwsRegionDisabledError(ExchangeError):
     hint = "activate it (IAM, account settings), or write another region into the grant"
 
 
+class AwsClockError(ExchangeError):
+    """AWS: by its clock the session was over when it was given, and so was a second one."""
+
+    code = "aws-clock"
+    cause = "the end of a ttl under 15 min is kept by AWS's clock, and the clocks moved apart"
+    hint = "correct the clock of the runner; a ttl of 15 min or more is not ended by a deadline"
+
+
 class AwsRoleError(ExchangeError):
     """AWS: what was issued is not a session of the grant's role."""
 

@@ -35,7 +35,7 @@ def check_life(
     return f"asked for {ttl.total_seconds():.0f} s, the server gives {life:.0f} s"
 
 
-def check_values(variables: Mapping[str, Delivered], served: Iterable[Secret]) -> None:
+def check_values(variables: Mapping[str, Delivered], served: Iterable[Secret] = ()) -> None:
     """Raise unless each value can be delivered, and masked in a log.
 
     Args:

@@ -18,7 +18,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
-from ci_identity.delivery.environ import Environment
+from ci_identity.delivery.environ import Environment, kept_redirects
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.interface import Offer
 from ci_identity.delivery.offers import offer_for, outright, promises
@@ -54,6 +54,7 @@ from ci_identity.model import (
     Outcome,
     Served,
     SubjectToken,
+    VaultTarget,
 )
 from ci_identity.recording import Recorder
 from ci_identity.redaction.mask import mask_in_log
@@ -449,6 +450,8 @@ class Session:
     def _identify(self, token: SubjectToken) -> JobIdentity:
         self.identity = identify(token)
         steered_by = (*token.steered_by, *self._exchanger.steered_by, *self._settings.variables)
+        if not isinstance(self.grant.target, VaultTarget):  # the step's own clients go there too
+            steered_by += kept_redirects(self._environ)
         self.steered_by = tuple(dict.fromkeys(steered_by))
         if self.steered_by:  # said before anything is sent there
             _log.info("%s: steered by %s", self.grant.name, ", ".join(self.steered_by))

@@ -10,17 +10,22 @@ _TOO_FAR = timedelta(days=1)
 """Both clocks take the job's token for alive: no two clocks so far apart do."""
 
 
-def ahead(begun: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
-    """Return how far this machine's clock is ahead of AWS's: the least that explains the answer.
+def ahead(
+    expires_at: datetime, *, life: timedelta, asked_at: datetime, answered_at: datetime
+) -> timedelta:
+    """Return how far this machine's clock is ahead of AWS's, by one answer; nothing if they agree.
 
-    It is nothing for clocks that agree, however long the answer takes.
+    It is too much by the way back and a part of a second: so what is told by it does not live on
+    after its end.
 
     Args:
-        begun: when the session began, by AWS's clock.
-        asked_at, answered_at: what this machine's clock showed before and after.
+        expires_at: when the session ends, by AWS's clock.
+        life: for how long it was asked for; AWS gives that, or refuses.
+        asked_at: what this machine's clock showed before the call.
+        answered_at: the same, after it.
     """
-    least, most = asked_at - begun - _SECOND, answered_at - begun
-    return max(least, min(most, timedelta()))
+    least, most = asked_at + life - expires_at - _SECOND, answered_at + life - expires_at
+    return timedelta() if least <= timedelta() <= most else most
 
 
 def is_credible(difference: timedelta) -> bool:
@@ -33,7 +38,8 @@ def matters(difference: timedelta, *, ttl: timedelta) -> bool:
     return abs(difference) > min(max(ttl / 10, _LEAST), _MOST)
 
 
-def said(difference: timedelta) -> str:
+def told(difference: timedelta) -> str:
     """Return in words how far this machine's clock is ahead of AWS's."""
     seconds = difference.total_seconds()
-    return f"this machine's clock is {abs(seconds):.0f} s {'behind' if seconds < 0 else 'ahead of'}"
+    side = "behind" if seconds < 0 else "ahead of"
+    return f"this machine's clock is {abs(seconds):.0f} s {side} AWS's"

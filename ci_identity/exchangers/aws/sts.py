@@ -23,8 +23,9 @@ _SHAPES = {
     "AssumedRoleId": r"[A-Z0-9]{4,128}:[A-Za-z0-9_+=,.@-]{2,64}",
     "Arn": r"[!-~]{20,2048}",
     "AccessKeyId": r"[A-Za-z0-9_]{16,128}",
-    "SecretAccessKey": r"[!-~]{1,1024}",
-    "SessionToken": r"[!-~]{1,65536}",
+    # Real ones have 40 and some hundred; a log could not be masked for a text of one or two.
+    "SecretAccessKey": r"[!-~]{16,1024}",
+    "SessionToken": r"[!-~]{16,65536}",
     "Expiration": r"[0-9T:.-]{19,32}Z",
 }
 
@@ -51,7 +52,7 @@ class Session:
         role_id: `AssumedRoleId`, which is `aws:userid` in policies: `AROA…:SESSION-NAME`.
         arn: the session's ARN.
         access_key_id, secret_access_key, session_token: the keys.
-        expires_at: when AWS ends it (UTC).
+        expires_at: when AWS ends it (UTC, by AWS's clock).
         packed_policy: how much of the limit for packed policies is used, in percent, if any.
     """
 
@@ -131,7 +132,7 @@ def parse(body: bytes, host: str, *, status: int) -> Answer:
     def refuse(*_: object) -> None:
         raise ValueError
 
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("UTF-8")  # whatever it says itself: a codec of its choice may raise
     parser.buffer_text = True  # or a text of a million lines would be put together line by line
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = data

@@ -111,7 +111,7 @@ def _number(answer: Answer) -> str:
     codes = answer.get("error_codes")
     if isinstance(codes, list) and codes:
         first = cast("list[object]", codes)[0]
-        if isinstance(first, int) and 0 < first < 10**9:
+        if type(first) is int and 0 < first < 10**9:
             return str(first)
     found = _NUMBER.match(str(answer.get("error_description")))
     return found[1] if found else ""

@@ -30,7 +30,7 @@ ROLE = "arn:aws:iam::123456789012:role/ci/deploy-web"
 LEASE = "0123456789abcdef"
 NAME = f"acme.shop-9001.1-31337-deploy-web-{LEASE}"
 ROLE_ID = "AROAEXAMPLEEXAMPLE123"
-KEY_ID, KEY, TOKEN = "ASIAEXAMPLEEXAMPLE12", "an/example+key", "an/example+session+token=="
+KEY_ID, KEY, TOKEN = "ASIAEXAMPLEEXAMPLE12", "an/example+secret+key", "an/example+session+token=="
 JWT = "ey.the-token-of-the-job.x"
 
 
@@ -84,7 +84,11 @@ class Stage:
 
     def exchange(self) -> AwsCredential:
         """Exchange the token, and return what came of it."""
-        return AwsExchanger(self.target, self.environ, now=self.now).exchange(self.request)
+        return self.exchanger().exchange(self.request)
+
+    def exchanger(self) -> AwsExchanger:
+        """Return an exchanger that knows nothing yet."""
+        return AwsExchanger(self.target, self.environ, now=self.now)
 
     def refuse(self) -> Exception:
         """Return what the exchange raises, whose words hold no token and none of AWS's."""
@@ -133,10 +137,13 @@ class Stage:
 # ── an STS ───────────────────────────────────────────────────────────────────────────────────
 
 
-def answer(form: Mapping[str, str], **changes: str) -> str:
-    """Return the answer of STS to `form`, but for `changes` to single elements."""
+def answer(form: Mapping[str, str], *, ahead: float = 0, **changes: str) -> str:
+    """Return the answer of STS to `form`, but for `changes` to single elements.
+
+    Its clock is `ahead` seconds ahead of the true time.
+    """
     role = form["RoleArn"].rpartition("/")[2]
-    ends = datetime.fromtimestamp(time.time() + int(form["DurationSeconds"]), UTC)
+    ends = datetime.fromtimestamp(time.time() + ahead + int(form["DurationSeconds"]), UTC)
     name = form["RoleSessionName"]
     said = {
         "SubjectFromWebIdentityToken": "repo:acme/shop",
@@ -181,6 +188,7 @@ class Sts:
         connections: how many there were.
         faults: what the next requests are answered with, instead of with a session.
         changes: single elements of the sessions it gives.
+        ahead: how far its clock is ahead of the true time, in seconds.
         is_over: is set at the end, for those who wait.
     """
 
@@ -189,6 +197,7 @@ class Sts:
         self.connections = 0
         self.faults: list[Fault] = []
         self.changes: dict[str, str] = {}
+        self.ahead: float = 0
         self.is_over = Event()
         self._server = _Server(("127.0.0.1", 0), _Request)
         self._server.sts = self
@@ -236,7 +245,7 @@ class _Request(BaseHTTPRequestHandler):
         if sts.faults:
             sts.faults.pop(0)(self)
         else:
-            say(self, 200, answer(form, **sts.changes))
+            say(self, 200, answer(form, ahead=sts.ahead, **sts.changes))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base
         """Stay silent."""

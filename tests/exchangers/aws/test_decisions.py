@@ -1,6 +1,6 @@
 """The exchange at an AWS that decides: what a session may do, until when, and who gets none."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -132,6 +132,26 @@ def test_long_life_needs_no_policy(aws: AwsWorld, role: str, issuer: Issuer) -> 
     found = keys(stage(aws, issuer.github_token("sts.amazonaws.com"), role))
     assert may(aws, found, "put")
     assert "Policy" not in aws.calls("AssumeRoleWithWebIdentity")[0].parameters
+
+
+@pytest.mark.parametrize("ahead", [-650, -50, 50, 200])
+def test_short_life_by_a_clock_that_differs(
+    aws: AwsWorld, role: str, issuer: Issuer, ahead: float
+) -> None:
+    """Twenty seconds are twenty seconds: the keys work at once, and not after the end that is told.
+
+    The first session is found to be wrong by its answer; the second is the one that is given.
+    """
+    exchange = stage(aws, issuer.github_token("sts.amazonaws.com"), role, policy=(PUT_INDEX,))
+    exchange.ttl = timedelta(seconds=20)
+    aws.advance(ahead)
+    found = keys(exchange)
+    assert may(aws, found, "put")
+    left = exchange.held[0].expires_at - datetime.now(UTC)
+    assert timedelta(seconds=15) < left < timedelta(seconds=22)
+    aws.advance(left.total_seconds() + 2)
+    assert not may(aws, found, "put")
+    assert len(aws.calls("AssumeRoleWithWebIdentity")) == 2
 
 
 # ── who gets none ────────────────────────────────────────────────────────────────────────────

@@ -27,3 +27,9 @@ def entra(jobs: Issuer) -> Iterator[Entra]:
 def stage(jobs: Issuer, entra: Entra) -> Stage:
     """An exchange at that Entra."""
     return Stage(target=target(authority=entra.address), token=subject_token(jobs))
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little time for all tries together."""
+    monkeypatch.setattr("ci_identity.exchangers.azure.exchange.RETRY_BUDGET", 0.3)

@@ -10,7 +10,7 @@ from ci_identity.exchangers.interface import Credential, ExchangeRequest
 from ci_identity.model import AZURE_TTL, AzureTarget, Grant, Handle, SubjectToken, Wanted
 from ci_identity.sandbox.issuer import Issuer
 from ci_identity.sources.claims import identify
-from ci_identity.sources.subject_token import read_claims
+from ci_identity.sources.subject_token import parse
 from tests.azure.entra import AUDIENCE, CLIENT, TENANT, VAULT
 
 LEASE = "0123456789abcdef"
@@ -25,7 +25,7 @@ def target(**changes: Any) -> AzureTarget:
 def subject_token(issuer: Issuer, *, audience: str = AUDIENCE, **claims: Any) -> SubjectToken:
     """Return the token of a job of GitHub Actions with these claims."""
     token = issuer.github_token(audience, **claims)
-    return SubjectToken(token=token, claims=read_claims(token), source="github")
+    return SubjectToken(token=token, claims=parse(token, origin="the test"), source="github")
 
 
 @dataclass

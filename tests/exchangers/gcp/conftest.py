@@ -11,7 +11,7 @@ __all__ = ["gcp"]
 
 
 @pytest.fixture
-def stage(issuer: Issuer, gcp: GcpWorld) -> Stage:  # noqa: F811  # the fixture above
+def stage(issuer: Issuer, gcp: GcpWorld) -> Stage:
     """An exchange that succeeds: the job may impersonate the service account."""
     token = subject_token(issuer)
     gcp.trust(str(token.claims["sub"]))

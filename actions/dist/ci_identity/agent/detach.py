@@ -11,6 +11,7 @@ from pathlib import Path
 from ci_identity.delivery.process import hide_memory
 
 _READY = b"."
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 
 
 def detach() -> Callable[[Path], None] | int:
@@ -26,11 +27,16 @@ def detach() -> Callable[[Path], None] | int:
     waiting, ready = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()
     if child:
         os.close(ready)
+        for signo in _PASSED_ON:
+            signal.signal(signo, lambda number, _: os.kill(child, number))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # none is lost on the way
         return _wait(child, waiting)
     os.close(waiting)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.setsid()
     hide_memory()  # kept by nobody who would be started from here: exec makes it readable again
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -39,8 +45,6 @@ def detach() -> Callable[[Path], None] | int:
 
 
 def _wait(child: int, waiting: int) -> int:
-    for signo in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signo, lambda number, _: os.kill(child, number))
     if os.read(waiting, 1) == _READY:
         return 0
     _, status = os.waitpid(child, 0)

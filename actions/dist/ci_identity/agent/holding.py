@@ -10,8 +10,8 @@ from functools import partial
 from ci_identity.agent.asked_for import AskedFor
 from ci_identity.agent.instance import Held, Instance
 from ci_identity.agent.order import Order, is_for, named, steps_of
-from ci_identity.agent.report import story
 from ci_identity.agent.runner import Runner
+from ci_identity.agent.story import story
 from ci_identity.delivery.endpoint import Asked, Route
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.message import Reply

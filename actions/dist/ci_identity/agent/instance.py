@@ -4,7 +4,6 @@ provider is in it: the bearer opens the loopback endpoint alone, to the steps th
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -109,7 +108,7 @@ class Instance:
         Raises:
             StateError: that cannot be done.
         """
-        part = self.path / f".{name}.{secrets.token_hex(4)}"
+        part = self.path / f".{name}.{os.urandom(4).hex()}"
         try:
             part.touch(mode=0o600, exist_ok=False)
             part.write_text(text, encoding="utf-8")

@@ -34,6 +34,13 @@ class Runner:
                 cause="this is no step of a GitHub job, or /proc cannot be read",
                 hint="name the runner's process with --runner PID",
             )
+        if found == 0:  # a process outside of our pid namespace (proc_pid_stat(5), ppid)
+            message = "the runner is outside of this container, so no step can be told from another"
+            raise ConfigurationError(
+                message,
+                cause="the job has `container:`, whose steps the runner starts from outside",
+                hint="use the shell of the step: shell: ci-identity exec --grant NAME -- bash {0}",
+            )
         try:
             held = os.pidfd_open(found)
         except (OSError, OverflowError):

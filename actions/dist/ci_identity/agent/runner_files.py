@@ -6,7 +6,6 @@ Source: docs.github.com, "Workflow commands", "Environment files"; actions/runne
 
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def _ends_a_line(path: str) -> bool:
 
 
 def _entry(name: str, value: str) -> str:
-    delimiter = f"ci_identity_{secrets.token_hex(16)}"
+    delimiter = f"ci_identity_{os.urandom(16).hex()}"
     if not _NAME.fullmatch(name) or "\0" in value:
         message = "a name or a value cannot be handed to the runner"
         raise DeliveryError(message)

@@ -13,16 +13,15 @@ from ci_identity.agent.instance import Instance, Record
 from ci_identity.agent.report import Report
 from ci_identity.delivery.proc import look_at
 from ci_identity.errors import CiIdentityError, DeliveryError, LedgerError, RevocationError
-from ci_identity.model import Outcome
-from ci_identity.revocation import BUDGET, Revocation
 
 if TYPE_CHECKING:
     from ci_identity.ledger.live import LiveLease
+    from ci_identity.revocation import Revocation
 
 _log = logging.getLogger("ci_identity")
 
-PATIENCE = BUDGET + 5.0
-"""Seconds that an agent has for its end: the revocations, all at once, and the writing."""
+PATIENCE = 25.0
+"""Seconds that an agent has for its end: a `revocation.BUDGET`, and the writing."""
 
 
 def is_alive(record: Record) -> bool:
@@ -92,7 +91,8 @@ def _reclaim(record: Record, environ: Mapping[str, str]) -> Report:
         left = _left(record)
     except LedgerError as error:
         return Report(errors=[(error.code, str(error))], exit_code=RevocationError.exit_code)
-    from ci_identity.reclaim import reclaim  # noqa: PLC0415  # seldom needed
+    from ci_identity.model import Outcome  # noqa: PLC0415  # seldom needed
+    from ci_identity.reclaim import reclaim  # noqa: PLC0415
 
     job = {**environ, "CI_IDENTITY_LEDGER": record.ledger}
     grants = Path(record.grants) if record.grants else None
@@ -134,7 +134,7 @@ def _left(record: Record) -> "list[LiveLease]":
     ]
 
 
-def _story(left: "LiveLease", revocation: Revocation) -> dict[str, Any]:
+def _story(left: "LiveLease", revocation: "Revocation") -> dict[str, Any]:
     return {
         "grant": left.lease.grant,
         "lease": left.lease.id,

@@ -31,7 +31,7 @@ COMMANDS = {
 
 _LINUX_ONLY = frozenset({"agent", "exec", "audit", "reap", "revoke", "sandbox", "demo"})
 
-_HOLDS_SECRETS = frozenset({"exec", "credential"})
+_HOLDS_SECRETS = frozenset({"exec", "credential", "reap", "revoke"})
 
 EXEC_FAILED = 125
 """What `exec` exits with for every failure of our own, as env(1) and timeout(1) do."""

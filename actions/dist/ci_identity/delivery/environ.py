@@ -159,6 +159,13 @@ _JWT = re.compile(
 """RFC 7519, section 3.1. Not inside a word: `ghs_` and `glcbt-` job tokens are none."""
 
 
+_CHOOSES_WHERE = re.compile(
+    r"AWS_ENDPOINT_URL(_\w+)?|AWS_CA_BUNDLE|AZURE_AUTHORITY_HOST|CLOUDSDK_API_ENDPOINT_OVERRIDES_\w+"
+    r"|(HTTPS?|ALL)_PROXY|(https?|all)_proxy|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_(FILE|DIR)"
+    r"|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED"
+).fullmatch
+
+
 class Environment(Mapping[str, str]):
     """The variables of one step's process, with its credentials: for reading, never for printing.
 
@@ -202,6 +209,14 @@ def clean(environ: Mapping[str, str], *, private: Path) -> dict[str, str]:
     hidden = _PRIVATE_FILES | _PRIVATE_FOLDERS
     pointers = {name: str(private / file) for name, file in hidden.items()}
     return kept | _without_proxy(kept) | _NO_METADATA | _NO_FILES | pointers
+
+
+def kept_redirects(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the variables that choose where a step's own clients send requests.
+
+    A step inherits them: people need proxies and endpoints. An earlier step can have set them.
+    """
+    return tuple(sorted(name for name, value in environ.items() if value and _CHOOSES_WHERE(name)))
 
 
 def removed(environ: Mapping[str, str]) -> tuple[str, ...]:

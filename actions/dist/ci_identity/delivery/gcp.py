@@ -29,6 +29,7 @@ PROJECT = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
 
 _TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # RFC 8693, section 3
 _SUBJECT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
+_ABOUT = "/about"
 _DOMAIN = ".iam.gserviceaccount.com"
 
 MAX_NONCES = 64
@@ -94,11 +95,19 @@ class GcpOffer:
         """Return what is served, by path."""
 
         def answer(asked: Asked) -> Reply | Refused:
-            return (_swap if asked.request.method == "POST" else _begin)(self, door, asked)
+            return (
+                _swap(self, asked) if asked.request.method == "POST" else _begin(self, door, asked)
+            )
 
-        # No header of ours comes with the POST: there the nonce is what is asked for.
+        # No header of ours comes with a POST: there the nonce, or the token, is what is asked for.
         methods = frozenset({"GET", "POST"})
-        return {self.path: Route(answer=answer, methods=methods, bearer_header=None)}
+        told = Route(
+            answer=lambda asked: _tell(self, asked), methods=frozenset({"POST"}), bearer_header=None
+        )
+        return {
+            self.path: Route(answer=answer, methods=methods, bearer_header=None),
+            self.path + _ABOUT: told,
+        }
 
     def files(self, door: Door, among: "Sequence[GcpOffer]") -> Mapping[str, str]:
         """Return a credential file for each grant."""
@@ -114,6 +123,7 @@ class GcpOffer:
             "audience": f"//ci-identity/grant/{self.grant}",
             "subject_token_type": _SUBJECT_TYPE,
             "token_url": url,
+            "token_info_url": url + _ABOUT,
             "credential_source": {
                 "url": url,
                 "headers": {"Authorization": door.bearer.reveal()},
@@ -174,12 +184,27 @@ def _begin(offer: GcpOffer, door: Door, asked: Asked) -> Reply | Refused:
     return Reply(status=200, body=nonce.encode(), content_type="text/plain")
 
 
-def _swap(offer: GcpOffer, _: Door, asked: Asked) -> Reply | Refused:
-    form = parse_qs(asked.request.body.decode("latin-1"), max_num_fields=32)
-    shown = form.get("subject_token", [""])
-    if len(shown) != 1 or not offer.nonces.use(Secret(shown[0])):
+def _swap(offer: GcpOffer, asked: Asked) -> Reply | Refused:
+    shown = _field(asked, "subject_token")
+    if shown is None or not offer.nonces.use(shown):
         return Refused(reason=Reason.BEARER, peer=asked.peer)
     return Reply(status=200, body=exchange_answer(offer.token(), now=datetime.now(UTC)))
+
+
+def _tell(offer: GcpOffer, asked: Asked) -> Reply:
+    """Say whose the token is (RFC 7662), as gcloud asks before anything else.
+
+    It would ask Google, where a service account's token is none of a federation's.
+    """
+    shown = _field(asked, "token")
+    is_ours = shown is not None and shown == offer.token().access_token
+    whose = {"username": offer.target.service_account or offer.grant} if is_ours else {}
+    return Reply(status=200, body=json.dumps({"active": is_ours, **whose}).encode())
+
+
+def _field(asked: Asked, name: str) -> Secret | None:
+    form = parse_qs(asked.request.body.decode("latin-1"), max_num_fields=32)
+    return Secret(form[name][0]) if len(form.get(name, [])) == 1 else None
 
 
 def exchange_answer(token: GcpToken, *, now: datetime) -> bytes:

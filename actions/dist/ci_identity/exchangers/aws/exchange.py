@@ -2,26 +2,37 @@
 
     one call, in one connection -> record -> is it what was asked for?
 
-The token is minted again where it would end on the way; nothing else is asked of anybody.
+The token is minted again where it would end on the way; nothing else is asked of anybody. AWS keeps
+ends by its own clock, we tell them by this machine's: each answer says how far the two are apart.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from urllib.parse import urlsplit
 
 from ci_identity._address import check_address
 from ci_identity._http import HttpSession, Network, retry
 from ci_identity._text import shortened
-from ci_identity.errors import AwsRoleError, AwsTokenTimeError, UnansweredError
+from ci_identity.errors import (
+    AwsClockError,
+    AwsRoleError,
+    AwsTokenTimeError,
+    ProviderAnswerError,
+    UnansweredError,
+)
+from ci_identity.exchangers.aws.clocks import ahead, is_credible, matters, told
 from ci_identity.exchangers.aws.credential import AwsCredential
 from ci_identity.exchangers.aws.denied import AUDIENCE
 from ci_identity.exchangers.aws.endpoint import resolve
 from ci_identity.exchangers.aws.errors import refusal
+from ci_identity.exchangers.aws.issued import Issued
 from ci_identity.exchangers.aws.names import session_name
 from ci_identity.exchangers.aws.policy import MAX_POLICY, SessionPolicy, session_policy
 from ci_identity.exchangers.aws.sts import Refused, Session, assume_role
 from ci_identity.exchangers.interface import ExchangeRequest
-from ci_identity.model import AwsKeys, AwsTarget, Handle, SubjectToken
+from ci_identity.model import AwsTarget, SubjectToken
 from ci_identity.secret import Secret
 
 CA_VARIABLES = ("AWS_CA_BUNDLE",)
@@ -31,8 +42,6 @@ RETRY_BUDGET = 20.0
 
 _ENOUGH_LIFE = timedelta(seconds=60)
 """A token that has less is minted again: AWS may take its time, and clocks differ."""
-
-_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 def _now() -> datetime:
@@ -60,38 +69,70 @@ class AwsExchanger:
         self._network = Network.from_environ(self._url, environ, ca_variables=CA_VARIABLES)
         self._target = target
         self._now = now
+        self._ahead = timedelta()  # how far this machine's clock is, by the last answer
         self.target = target.role
         self.audience = AUDIENCE
         self.steered_by = (*endpoint.variables, *self._network.variables)
 
     def exchange(self, request: ExchangeRequest) -> AwsCredential:
-        """Ask for a session, record it, and check that it is the one that was asked for."""
-        policy = session_policy(self._target, ttl=request.ttl, asked_at=self._now())
-        name = session_name(request.identity, grant=request.grant.name, lease_id=request.lease_id)
-        credential = AwsCredential()
-        request.hold(credential)
-        session = self._ask(request, name, policy)
-        credential.hold_keys(_keys(session, policy))
-        request.record(_handle(session, credential.expires_at))
-        self._check(session, name)
-        self._tell(session, policy, request)
-        return credential
+        """Ask for a session, record it, and check that it is the one that was asked for.
 
-    def _ask(self, request: ExchangeRequest, name: str, policy: SessionPolicy) -> Session:
-        form = _form(self._target.role, name, policy)
+        Where the clocks turn out to differ so much that its policy ends it too soon or too late,
+        one more is asked for, which ends when it should; nobody ever has the keys of the first.
+        """
+        self._policy(request.ttl)  # raises: one that AWS does not take is not asked for
+        credential, known = AwsCredential(), self._ahead
+        request.hold(credential)
         with HttpSession(self._network) as http:
             http.deadline = time.monotonic() + RETRY_BUDGET
+            call = _Call(partial(self._assume, http, request), request, self._now)
+            issued = self._issue(call, credential, request, budget=RETRY_BUDGET)
+            left = http.deadline - time.monotonic()
+            if issued.is_misjudged(request.ttl) and left > 0:
+                issued = self._issue(call, credential, request, budget=left)
+        if issued.is_over:
+            what = f"{self.target}: by AWS's clock the session was over when it was given"
+            message = f"{what}; {told(issued.ahead)}"
+            raise AwsClockError(message)
+        self._tell(issued, request)
+        if matters(issued.ahead - known, ttl=request.ttl):
+            request.warn(
+                f"{request.grant.name}: {told(issued.ahead)}; AWS keeps ends by its own clock,"
+                " they are told by this machine's"
+            )
+        return credential
 
-            def assume(token: Secret) -> Session:
-                try:
-                    return assume_role(http, self._url, form | {"WebIdentityToken": token.reveal()})
-                except Refused as refused:
-                    raise refusal(refused, role=self.target, identity=request.identity) from None
-                except UnansweredError as error:
-                    raise _unanswered(error, name, request) from None
+    def _policy(self, ttl: timedelta) -> SessionPolicy:
+        """Return what narrows a session that begins now; its deadline is by AWS's clock."""
+        return session_policy(self._target, ttl=ttl, asked_at=self._now() - self._ahead)
 
-            call = _Call(assume, request, self._now)
-            return retry(call.attempt, budget=RETRY_BUDGET, pause=request.pause)
+    def _issue(
+        self, call: "_Call", credential: AwsCredential, request: ExchangeRequest, *, budget: float
+    ) -> Issued:
+        issued = retry(call.attempt, budget=budget, pause=request.pause)
+        self._ahead = issued.ahead
+        credential.hold_keys(issued.keys)
+        request.record(issued.handle)
+        self._check(issued.session, _name(request))
+        return issued
+
+    def _assume(self, http: HttpSession, request: ExchangeRequest, token: Secret) -> Issued:
+        """Ask once. The life counts from here: a try that comes late must not begin half over."""
+        name, policy, asked_at = _name(request), self._policy(request.ttl), self._now()
+        form = _form(self._target.role, name, policy)
+        try:
+            session = assume_role(http, self._url, form | {"WebIdentityToken": token.reveal()})
+        except Refused as refused:
+            raise refusal(refused, role=self.target, identity=request.identity) from None
+        except UnansweredError as error:
+            raise _unanswered(error, name, request) from None
+        difference = ahead(
+            session.expires_at, life=policy.life, asked_at=asked_at, answered_at=self._now()
+        )
+        if not is_credible(difference):
+            message = f"{urlsplit(self._url).netloc}: the answer has an Expiration that is none"
+            raise ProviderAnswerError(message)
+        return Issued(session=session, policy=policy, ahead=difference, assumed=self._ahead)
 
     def _check(self, session: Session, name: str) -> None:
         """Check the answer against the question, whoever it was that answered."""
@@ -102,18 +143,12 @@ class AwsExchanger:
             message = f"AWS was asked for {self._target.role}, and gave {shortened(session.arn)}"
             raise AwsRoleError(message)
 
-    def _tell(self, session: Session, policy: SessionPolicy, request: ExchangeRequest) -> None:
-        if policy.size:
-            packed = f", packed {session.packed_policy} %" if session.packed_policy else ""
+    def _tell(self, issued: Issued, request: ExchangeRequest) -> None:
+        if size := issued.policy.size:
+            packed = issued.session.packed_policy
             request.note(
-                f"{request.grant.name}: session policy of {policy.size} of {MAX_POLICY}"
-                f" characters{packed}"
-            )
-        begun = session.expires_at - timedelta(seconds=policy.duration)
-        if abs(gap := self._now() - begun) > _CLOCKS_DIFFER:
-            request.warn(
-                f"{request.grant.name}: this machine's clock and AWS's differ by"
-                f" {abs(gap).total_seconds():.0f} s; ends are told by this one"
+                f"{request.grant.name}: session policy of {size} of {MAX_POLICY} characters"
+                + (f", packed {packed} %" if packed else "")
             )
 
 
@@ -122,7 +157,7 @@ class _Call:
 
     def __init__(
         self,
-        assume: Callable[[Secret], Session],
+        assume: Callable[[Secret], Issued],
         request: ExchangeRequest,
         now: Callable[[], datetime],
     ) -> None:
@@ -130,7 +165,7 @@ class _Call:
         self._token = request.subject_token
         self._has_expired = False
 
-    def attempt(self) -> Session:
+    def attempt(self) -> Issued:
         """Ask once; once more, with a new token, if AWS takes the first one for expired."""
         if _ends(self._token) - self._now() < _ENOUGH_LIFE:
             self._token = self._request.mint()
@@ -144,6 +179,10 @@ class _Call:
             if self._token.token == expired.token:  # GitLab's job has one for all its life
                 raise
         return self._assume(self._token.token)
+
+
+def _name(request: ExchangeRequest) -> str:
+    return session_name(request.identity, grant=request.grant.name, lease_id=request.lease_id)
 
 
 def _unanswered(error: UnansweredError, name: str, request: ExchangeRequest) -> UnansweredError:
@@ -166,25 +205,6 @@ def _form(role: str, name: str, policy: SessionPolicy) -> dict[str, str]:
         form["Policy"] = policy.text
     members = enumerate(policy.arns, 1)
     return form | {f"PolicyArns.member.{at}.arn": arn for at, arn in members}
-
-
-def _keys(session: Session, policy: SessionPolicy) -> AwsKeys:
-    return AwsKeys(
-        access_key_id=session.access_key_id,
-        secret_access_key=session.secret_access_key,
-        session_token=session.session_token,
-        expires_at=min(session.expires_at, policy.deadline or session.expires_at),
-    )
-
-
-def _handle(session: Session, expires_at: datetime) -> Handle:
-    return Handle(
-        kind="session",
-        value=session.role_id,
-        expires_at=expires_at,
-        fingerprint=session.session_token.fingerprint(),
-        packed_policy=session.packed_policy,
-    )
 
 
 def _ends(token: SubjectToken) -> datetime:

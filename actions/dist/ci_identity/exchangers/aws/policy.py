@@ -34,13 +34,19 @@ class SessionPolicy:
             may.
         arns: managed policies that narrow it as well.
         duration: `DurationSeconds`.
-        deadline: when it may do nothing any more (UTC), where that is before AWS ends it.
+        deadline: when it may do nothing any more (UTC, by AWS's clock), where that is before AWS
+            ends it.
     """
 
     text: str | None
     arns: tuple[str, ...]
     duration: int
     deadline: datetime | None
+
+    @property
+    def life(self) -> timedelta:
+        """What `duration` says: how long AWS itself lets it live."""
+        return timedelta(seconds=self.duration)
 
     @property
     def size(self) -> int:
@@ -53,6 +59,11 @@ def session_policy(target: AwsTarget, *, ttl: timedelta, asked_at: datetime) -> 
 
     AWS gives no session of under 900 s. A shorter one gets a deadline in its own policy: a Deny,
     since a condition on an Allow does not stop what another policy allows.
+
+    Args:
+        target: the grant's `aws:`.
+        ttl: how long it may live at most.
+        asked_at: what AWS's clock shows now: it is the one that judges the deadline.
 
     Raises:
         AwsPolicyError: the policy is not one, or longer than AWS takes.
