@@ -59,7 +59,7 @@ def whole_process() -> Never:
     """Be the whole process: what `ci-identity` and `python -m ci_identity` start."""
     code = main()
     # Taking every module down by hand takes as long as an exchange; the system does it at once.
-    atexit._run_exitfuncs()  # noqa: SLF001  # what others registered, such as coverage, is theirs
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  # what others registered, such as coverage, is theirs
     os._exit(code)
 
 

@@ -9,10 +9,12 @@ import pytest
 from ci_identity.sandbox.world import World
 from ci_identity.sources.subject_token import parse
 from tests.azure.entra import AUDIENCE, CLIENT, STORAGE, TENANT, VAULT, Entra
+from tests.azure.storage import Storage
 from tests.azure.tls import Internet
 from tests.step import Job
 
 LOGIN, KEY_VAULT = "login.microsoftonline.com", "shop.vault.azure.net"
+ACCOUNT = "shopstate.blob.core.windows.net"
 
 
 @pytest.fixture
@@ -24,9 +26,17 @@ def entra(world: World) -> Iterator[Entra]:
 
 
 @pytest.fixture
-def internet(entra: Entra, tmp_path: Path) -> Iterator[Internet]:
-    """The addresses that everybody knows, led to that Entra."""
-    with Internet(dict.fromkeys((LOGIN, KEY_VAULT), entra.netloc), tmp_path) as internet:
+def storage(entra: Entra) -> Iterator[Storage]:
+    """A storage account that takes that Entra's tokens for storage."""
+    with Storage(lambda token: entra.accepts(token, STORAGE)) as storage:
+        yield storage
+
+
+@pytest.fixture
+def internet(entra: Entra, storage: Storage, tmp_path: Path) -> Iterator[Internet]:
+    """The addresses that everybody knows, led to these two."""
+    servers = {LOGIN: entra.netloc, KEY_VAULT: entra.netloc, ACCOUNT: storage.netloc}
+    with Internet(servers, tmp_path) as internet:
         yield internet
 
 

@@ -1,5 +1,6 @@
 """An Azure grant under `ci-identity exec`: Microsoft's own clients, at the addresses they know."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.aws import npm
 from tests.azure.conftest import KEY_VAULT, LOGIN
 from tests.azure.entra import CLIENT, TENANT, VAULT, Entra, error, says
+from tests.azure.storage import Storage
 from tests.azure.tls import Internet
 from tests.step import COMMAND, Job
 
@@ -89,6 +91,35 @@ def test_javascript(job: Job, entra: Entra, tmp_path: Path) -> None:
     said = succeeded(job.run([*exec_with("rotate"), *client]))
     assert said == "token of 60 min\n" * 5
     assert entra.numbers == [0]
+
+
+STATE = """
+terraform {
+  backend "azurerm" {
+    storage_account_name = "shopstate"
+    container_name       = "state"
+    key                  = "terraform.tfstate"
+    use_azuread_auth     = true
+  }
+}
+
+resource "terraform_data" "page" {
+  input = "hello"
+}
+"""
+
+
+def test_terraform(job: Job, entra: Entra, storage: Storage, tmp_path: Path) -> None:
+    """So does Terraform, by its built-in backend for state; it is the one that sends no header."""
+    program = shutil.which("terraform")
+    if program is None:
+        pytest.skip("terraform is not installed")
+    (tmp_path / "main.tf").write_text(STATE)
+    job.environ.update(CHECKPOINT_DISABLE="1", HOME=str(tmp_path))
+    for words in (["init", "-input=false"], ["apply", "-input=false", "-auto-approve"]):
+        succeeded(job.run([*exec_with("both"), program, f"-chdir={tmp_path}", *words]))
+    assert b'"hello"' in storage.blobs["/state/terraform.tfstate"]
+    assert entra.numbers == [0] * 4
 
 
 def test_double_is_one_that_microsofts_client_takes(job: Job, entra: Entra) -> None:

@@ -42,6 +42,10 @@ def with_secret(value: str) -> str:
     return with_vault(f"secrets: {{X: {value}}}")
 
 
+def with_gcp(keys: str) -> str:
+    return with_target(f"gcp: {{provider: {PROVIDER}, {keys}}}")
+
+
 def with_aws(keys: str) -> str:
     return with_target(f"aws: {{role: 'arn:aws:iam::123456789012:role/r', {keys}}}")
 
@@ -351,6 +355,15 @@ TABLE = (
     row(
         "gcp-boundary", with_target(f"gcp: {{provider: {PROVIDER}, boundary: [{{}}]}}"), 5, "lacks"
     ),
+    row("gcp-delegates", with_gcp("delegates: [x]"), 5, "a service account"),
+    row(
+        "gcp-delegates-alone",
+        with_gcp("delegates: [a@p.iam.gserviceaccount.com]"),
+        5,
+        "lead to a `service_account`",
+    ),
+    row("gcp-project-id", with_gcp("project: My Project"), 5, "a project's id"),
+    row("gcp-universe", with_gcp("universe: example.goog/path"), 5, "a domain"),
     row(
         "azure-tenant",
         with_target(f"azure: {{tenant: acme, client: {UUID}, resources: [https://a]}}"),
@@ -432,6 +445,10 @@ VALID = {
     "role-number": with_target("vault: {role: 42}"),
     "policy-json": with_aws("""policy: '{"Statement": []}'"""),
     "gcp-least": with_target(f"gcp: {{provider: {PROVIDER}}}"),
+    "gcp-most": with_gcp(
+        "service_account: a@p.iam.gserviceaccount.com, delegates: [b@p.iam.gserviceaccount.com],"
+        " project: acme.example:shop-1, universe: example.goog, boundary: []"
+    ),
     "kubernetes": with_target(f"kubernetes: {{{K8S}}}"),
 }
 

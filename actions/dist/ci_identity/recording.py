@@ -96,7 +96,8 @@ class Recorder:
         self._refusals[kind] = refusal.times
         if is_known:
             return
-        _log.warning("%s: refused %s: %s", self._about.grant, kind[0], refusal.reason.sentence)
+        why = ": ".join(filter(None, (refusal.reason.sentence, refusal.detail)))
+        _log.warning("%s: refused %s: %s", self._about.grant, kind[0], why)
         try:
             self._refusal(kind, "")
         except LedgerError as error:

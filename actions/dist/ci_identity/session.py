@@ -564,7 +564,10 @@ class Session:
             self._records.failed(reason)
 
     def _end(self, budget: float, *, reason: str | None) -> Revocation:
-        lease = replace(self.lease, expires_at=max(self.lease.expires_at, self._asked_until))
+        # What was refused for living too long does so all the same.
+        issued = self._credential.expires_at if self._credential else self._asked_until
+        ends = max(self.lease.expires_at, self._asked_until, issued)
+        lease = replace(self.lease, expires_at=ends)
         self._close_handover()
         handles = tuple(str(handle) for handle in self._recorder.handles) if self._recorder else ()
         revocation = end(self._credential, lease, handles, budget=budget)

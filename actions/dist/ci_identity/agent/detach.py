@@ -18,7 +18,8 @@ def detach() -> Callable[[Path], None] | int:
     """Fork. The child goes on; the parent waits for it and gets the exit code that is its own.
 
     The child still speaks to the step's log. Until it calls what it gets here the parent passes
-    SIGINT and SIGTERM on to it, and takes over its exit code if it ends.
+    SIGINT and SIGTERM on to it, and takes over its exit code if it ends. In the child both stay
+    blocked, for whoever takes them one by one (`supervision.Signals`): none comes too early.
 
     Returns:
         In the child what it calls when it is ready: with the file that takes the place of its
@@ -36,7 +37,6 @@ def detach() -> Callable[[Path], None] | int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)  # none is lost on the way
         return _wait(child, waiting)
     os.close(waiting)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.setsid()
     hide_memory()  # kept by nobody who would be started from here: exec makes it readable again
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

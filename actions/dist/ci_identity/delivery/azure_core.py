@@ -1,6 +1,5 @@
 """An Azure SDK's credential that gives the tokens of the moment, so that it lives and ends so."""
 
-import time
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -11,6 +10,9 @@ from ci_identity.errors import ConfigurationError
 from ci_identity.model import AzureToken, AzureTokens
 
 _DEFAULT = "/.default"
+
+_LONG_AGO = 1
+"""When a client was to ask again, in Unix time, which leaves no room for the delay it may add."""
 
 
 class SessionCredential:
@@ -53,7 +55,7 @@ class SessionCredential:
         token = self._token(scopes)
         ends = int(token.expires_at.timestamp())
         value = token.access_token.reveal()
-        return AccessTokenInfo(value, ends, refresh_on=int(time.time()))
+        return AccessTokenInfo(value, ends, refresh_on=_LONG_AGO)
 
     def _token(self, scopes: tuple[str, ...]) -> AzureToken:
         tokens = self._tokens()
