@@ -314,7 +314,6 @@ def test_server_gone_at_the_end(job: Job, proxy: Proxy) -> None:
 
 CLOUD_FILES = (
     "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
     "CLOUDSDK_CONFIG",
     "AZURE_CONFIG_DIR",
     "KUBECONFIG",

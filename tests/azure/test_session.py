@@ -1,5 +1,7 @@
 """A session for Azure in Python: a credential that follows it, and ends with it."""
 
+import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +19,7 @@ from ci_identity.model import Outcome
 from ci_identity.sandbox.world import World
 from ci_identity.session import Session, load_grants
 from tests.azure.conftest import KEY_VAULT
-from tests.azure.entra import STORAGE, VAULT, Entra
+from tests.azure.entra import STORAGE, VAULT, Entra, says
 from tests.azure.tls import Internet
 from tests.step import Job
 
@@ -87,6 +89,19 @@ def test_tokens_that_have_ended(job: Job, entra: Entra) -> None:
         entra.subject = "another"  # so that renewing fails
         with pytest.raises(NotRenewedError):
             _ask_on(credential)
+
+
+def test_renewed_before_the_first_of_them_ends(job: Job, entra: Entra) -> None:
+    """The tokens of one lease may end at different times: what counts is the first end."""
+    brief = {"token_type": "Bearer", "expires_in": 2, "access_token": entra.access_token(STORAGE)}
+    entra.faults = [says(200, json.dumps(brief))]
+    with ci_identity.session("both", environ=job.environ) as session:
+        first = session.azure_tokens()
+        while session.azure_tokens() == first:
+            time.sleep(0.05)
+        assert session.azure_tokens().expires_at > first.expires_at
+    assert entra.numbers == [-1, 0, 0, 0]
+    assert "refreshed" in job.events()
 
 
 def _ask_on(credential: TokenCredential) -> None:

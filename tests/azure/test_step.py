@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.aws import npm
 from tests.azure.conftest import KEY_VAULT, LOGIN
@@ -86,7 +88,7 @@ def test_python(job: Job, entra: Entra, internet: Internet, made: str) -> None:
 
 
 def test_javascript(job: Job, entra: Entra, tmp_path: Path) -> None:
-    """So does @azure/identity, which then keeps it."""
+    """So does @azure/identity, as often as it likes."""
     client = npm.module(JAVASCRIPT, AZURE_IDENTITY, tmp_path)
     said = succeeded(job.run([*exec_with("rotate"), *client]))
     assert said == "token of 60 min\n" * 5
@@ -143,8 +145,6 @@ print(credential.get_token("{VAULT}/.default").token.count("."))
 
 
 def entra_token(job: Job) -> str:
-    import requests  # noqa: PLC0415  # for this one
-
     url = job.environ["ACTIONS_ID_TOKEN_REQUEST_URL"] + "&audience=api://AzureADTokenExchange"
     bearer = job.environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
     answer = requests.get(url, headers={"Authorization": f"Bearer {bearer}"}, timeout=10)
@@ -187,6 +187,32 @@ def test_several_grants(job: Job, entra: Entra) -> None:
     assert "200" in succeeded(job.run([*exec_with("both", "rotate"), *command]))
     assert len(entra.calls) == 3
     assert job.events().count("accessed") == 1
+
+
+LINGER = """
+import os, sys, time
+names = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "ARM_MSI_ENDPOINT")
+with open(sys.argv[1], "w") as file:
+    file.write("\\n".join([*(os.environ[name] for name in names), "end"]))
+sys.stdin.read()
+"""
+
+
+def test_who_is_not_of_the_step(job: Job, tmp_path: Path) -> None:
+    """With all that the step knows, another process of the user is refused, on either path."""
+    shown = tmp_path / "shown"
+    command = [*exec_with("rotate"), *python(LINGER), str(shown)]
+    with subprocess.Popen(command, env=job.environ, stdin=subprocess.PIPE) as step:
+        while not shown.exists() or not shown.read_text().endswith("end"):
+            assert step.poll() is None
+            time.sleep(0.05)
+        url, bearer, open_url, _ = shown.read_text().split("\n")
+        for asked, headers in ((url, {"X-IDENTITY-HEADER": bearer}), (open_url, {})):
+            answer = requests.get(asked, {"resource": VAULT}, headers=headers, timeout=10)
+            assert (answer.status_code, answer.json()["error"]) == (403, "endpoint-peer")
+        step.communicate()
+    assert step.returncode == 0
+    assert job.events()[-2:] == ["refused", "expires"]
 
 
 def test_every_login_of_the_job_is_hidden(job: Job) -> None:
@@ -252,3 +278,17 @@ for _ in range(3):
     assert [number for number in entra.numbers if number == 0][:2] == [0, 0]
     assert len({call.form["client_assertion"] for call in entra.calls}) == len(entra.calls)
     assert "refreshed" in job.events()
+
+
+# ── what is left behind ──────────────────────────────────────────────────────────────────────
+
+
+def test_step_that_was_killed(job: Job, entra: Entra) -> None:
+    """`revoke` in its job can end nothing there; it says until when, and asks nobody."""
+    done = job.run([*exec_with("rotate"), "sh", "-c", "kill -KILL $PPID"])
+    assert done.returncode == -9
+    revoked = job.run([*COMMAND, "revoke"])
+    assert revoked.returncode == 0, revoked.stderr.decode()
+    assert "(its provider cannot end it before)" in revoked.stderr.decode()
+    assert job.events()[-1] == "expires"
+    assert entra.numbers == [0]

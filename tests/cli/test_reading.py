@@ -177,7 +177,7 @@ version: 1
 grants:
   web:
     for: &
-    aws: {role: "arn:aws:iam::123456789012:role/web", region: eu-west-1}
+    kubernetes: {server: https://k8s.example, namespace: a, service_account: b, audience: c}
   db:
     for: &
     vault: {address: https://vault.acme.example, role: db, policies: [db], secrets: {A: a/b#c}}
@@ -190,7 +190,7 @@ def test_check_names_what_this_version_cannot_exchange(job: Job, file: Path) -> 
     """A grant for a target that is to come is a note, and neither an error nor a warning."""
     file.write_text(OF_TOMORROW)
     shown = read(job, "check", "--grants", str(file))
-    assert re.search(rf"(?m)^{file}: web: note: this version exchanges tokens at Vault", shown)
+    assert re.search(rf"(?m)^{file}: web: note: this version cannot exchange tokens", shown)
     assert "2 grants (web, db), 0 errors" in shown
     assert read_json(job, "check", "--grants", str(file))["unsupported"] == ["web"]
 

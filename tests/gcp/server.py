@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import trustme
 
-from tests.gcp.google import ACCOUNT, BUCKET, Google, Refusal
+from tests.gcp.google import ACCOUNT, BUCKET, Google, Refusal, refuse_call
 
 HOSTS = ("sts", "iamcredentials", "storage", "oauth2", "cloudresourcemanager")
 
@@ -133,7 +133,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         world = self.server.world
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        body = self._body()
         fault = next((fault for fault in world.faults if self.host.startswith(fault.host)), None)
         if fault:
             world.faults.remove(fault)
@@ -159,7 +159,17 @@ class _Request(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_GET = do_POST = do_PUT = _serve  # noqa: N815  # the base's names
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    do_DELETE = do_GET = do_POST = do_PUT = _serve  # noqa: N815  # the base's names
 
     def _answer(self, body: bytes) -> bytes:
         google = self.server.world.google
@@ -175,17 +185,21 @@ class _Request(BaseHTTPRequestHandler):
                 name, content = _uploaded(self.headers["Content-Type"], body)
                 google.check_object(bearer, "storage.objects.create", name)
                 google.objects[name] = content
-                return _json({"name": name, "bucket": BUCKET, "size": str(len(content))})
+                return _json(_about(name, content))
             case "storage", path if (
                 path.startswith(f"/storage/v1/b/{BUCKET}") and "/o/" not in path
             ):
                 google.caller(bearer)
                 return _json({"kind": "storage#bucket", "name": BUCKET, "location": "EU"})
             case "storage", path:
-                name = unquote(re.sub(r".*/o/", "", path))
+                name = unquote(re.sub(rf".*/o/|^/{BUCKET}/", "", path))
                 google.check_object(bearer, "storage.objects.get", name)
-                content = google.objects.get(name, b"")
-                if "alt=media" in self.path:
+                if name not in google.objects:
+                    refuse_call(404, "NOT_FOUND", f"No such object: {BUCKET}/{name}")
+                content = (
+                    google.objects.pop(name) if self.command == "DELETE" else google.objects[name]
+                )
+                if "alt=media" in self.path or "/o/" not in self.path:
                     return content
                 about = {
                     "kind": "storage#object",
@@ -199,6 +213,11 @@ class _Request(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base
         """Stay silent."""
+
+
+def _about(name: str, content: bytes) -> Mapping[str, Any]:
+    found = {"kind": "storage#object", "name": name, "bucket": BUCKET, "size": str(len(content))}
+    return {**found, "generation": "1", "metageneration": "1"}
 
 
 def _json(answer: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """A session for Google Cloud in Python: credentials that follow it, and end with it."""
 
 import copy
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ OBJECT = f"https://storage.googleapis.com/storage/v1/b/{BUCKET}/o/shop%2Findex.h
 def job(world: World, gcp: GcpWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job, and the way to its Google in this process too, where the client reads it."""
     gcp.trust(github_claims(world.issuer.address, None, {})["sub"])
+    gcp.google.objects["shop/index.html"] = b"site"
     for name, value in gcp.environ.items():
         monkeypatch.setenv(name, value)
     made = Job.of(world, tmp_path / "state")
@@ -71,6 +73,23 @@ def test_credentials_say_what_clients_ask_them(job: Job, grant: Grant) -> None:
         assert credentials.token == session.gcp_token().access_token.reveal()
 
 
+def test_another_universe(world: World, grant: Grant, tmp_path: Path) -> None:
+    """Asked at its own addresses; the child's clients, and ours, are told which it is."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    with GcpWorld(world.issuer.address, folder, universe="example.goog") as gcp:
+        gcp.trust(github_claims(world.issuer.address, None, {})["sub"])
+        environ = Job.of(world, tmp_path / "state").environ | gcp.environ
+        environ["GOOGLE_CLOUD_UNIVERSE_DOMAIN"] = "example.goog"
+        with ci_identity.session(grant, environ=environ) as session:
+            assert "GOOGLE_CLOUD_UNIVERSE_DOMAIN" in session.steered_by
+            file = json.loads(Path(session.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
+            assert file["universe_domain"] == "example.goog"
+            assert session.google_credentials().universe_domain == "example.goog"
+        hosts = [call.host for call in gcp.calls]
+    assert hosts == ["sts.example.goog", "iamcredentials.example.goog"]
+
+
 def test_credentials_need_a_gcp_grant(world: World, tmp_path: Path) -> None:
     """A grant for Vault has no token of Google's."""
     with (
@@ -110,9 +129,8 @@ def test_the_federated_token_is_minted_anew(job: Job, grant: Grant, gcp: GcpWorl
     assert len({call.form["subject_token"] for call in gcp.of("sts")}) == len(gcp.of("sts"))
 
 
-def test_the_token_outright(job: Job, grant: Grant, gcp: GcpWorld) -> None:
+def test_the_token_outright(job: Job, grant: Grant) -> None:
     """With delivery `env` the child has the token itself, and no file."""
-    gcp.google.objects["shop/index.html"] = b"site"
     with ci_identity.session(grant, environ=job.environ, delivery="env") as session:
         assert session.promises == ("GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
         assert "GOOGLE_APPLICATION_CREDENTIALS" not in session.environ

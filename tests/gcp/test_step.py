@@ -12,6 +12,7 @@ import pytest
 
 from ci_identity.sandbox.claims import github_claims
 from ci_identity.sandbox.world import World
+from tests.aws import npm
 from tests.gcp.google import ACCOUNT, BUCKET, PROVIDER
 from tests.gcp.server import GcpWorld
 from tests.step import COMMAND, Job
@@ -33,6 +34,23 @@ print(requests.get(
     headers={{"Authorization": f"Bearer {{token}}"}}, timeout=9,
 ).status_code)
 """
+JAVASCRIPT = f"""
+import {{ GoogleAuth }} from "google-auth-library";
+const auth = new GoogleAuth({{ scopes: ["https://www.googleapis.com/auth/cloud-platform"] }});
+const client = await auth.getClient();
+const url = "https://storage.googleapis.com/storage/v1/b/{BUCKET}/o/shop%2Findex.html?alt=media";
+const answer = await client.request({{ url, responseType: "text" }});
+console.log(answer.data, await auth.getProjectId());
+"""
+TERRAFORM = f"""
+terraform {{
+  backend "gcs" {{
+    bucket = "{BUCKET}"
+    prefix = "shop"
+  }}
+}}
+"""
+GOOGLE_AUTH_JS = ("google-auth-library@11.3.4",)
 GCLOUD = shutil.which("gcloud")
 
 
@@ -132,6 +150,28 @@ def test_the_token_itself_in_variables(job: Job, gcp: GcpWorld) -> None:
     gcp.google.objects["shop/index.html"] = b"site"
     done = job.run([*exec_with("push", options=("--delivery", "env")), sys.executable, "-c", CURL])
     assert succeeded(done).strip() == "200"
+
+
+def test_the_library_for_javascript(job: Job, gcp: GcpWorld, tmp_path: Path) -> None:
+    """It reads the same file, and asks the same endpoint."""
+    gcp.google.objects["shop/index.html"] = b"site"
+    command = npm.module(JAVASCRIPT, GOOGLE_AUTH_JS, tmp_path)
+    job.environ["NODE_EXTRA_CA_CERTS"] = str(gcp.ca_file)
+    assert succeeded(job.run([*exec_with("push"), *command])).split() == ["site", "acme-shop"]
+    assert [len(gcp.of(host)) for host in ("sts", "iamcredentials")] == [1, 1]
+
+
+def test_terraform(job: Job, gcp: GcpWorld, tmp_path: Path) -> None:
+    """So does Terraform, whose backend signs in with the library for Go."""
+    program = shutil.which("terraform")
+    if program is None:
+        pytest.skip("terraform is not installed")
+    (tmp_path / "main.tf").write_text(TERRAFORM)
+    job.environ["SSL_CERT_FILE"] = str(gcp.ca_file)
+    command = [program, f"-chdir={tmp_path}", "init", "-input=false"]
+    succeeded(job.run([*exec_with("push"), *command]))
+    assert gcp.google.tokens[_bearer(gcp.of("storage")[0].headers)].principal == ACCOUNT
+    assert [len(gcp.of(host)) for host in ("sts", "iamcredentials")] == [1, 1]
 
 
 @pytest.mark.skipif(GCLOUD is None, reason="gcloud is not installed")

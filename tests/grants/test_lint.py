@@ -112,6 +112,7 @@ def test_sample_of_the_documentation_has_no_findings() -> None:
         ("claim-unknown", f"{GOOD}, enviroment: x", VAULT),
         ("ttl-long", GOOD, f"{VAULT}, ttl: 61m"),
         ("vault-login-token", GOOD, "vault: {role: r}"),
+        ("aws-whole-role", GOOD, "aws: {role: 'arn:aws:iam::123456789012:role/r'}"),
         ("public-secret", GOOD, secret("DB_PASSWORD", "value")),
         ("public-secret", GOOD, secret("X", "api_key")),
     ],

@@ -1,6 +1,8 @@
 """One exchange at Google's public addresses: what is sent, what is made of it, and its end."""
 
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -127,6 +129,13 @@ def test_grant_for_gcp_has_this_exchanger(stage: Stage) -> None:
         ACCOUNT,
         PROVIDER,
     )
+
+
+def test_no_library_of_google_is_imported_for_it() -> None:
+    """The exchange is three requests at most: it does not pay for an SDK."""
+    code = "import sys, ci_identity.session, ci_identity.exchangers.gcp; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"google", "google.auth", "boto3", "hvac"} & set(done.stdout.split())
 
 
 # ── what is made of the answer ───────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """Why Google says no, told by the causes; and what is tried again."""
 
 import json
+import shlex
 from datetime import timedelta
 
 import pytest
@@ -110,6 +111,17 @@ def test_impersonation_that_is_not_allowed(stage: Stage, gcp: GcpWorld) -> None:
     assert gcp.google.principal(str(stage.token.claims["sub"])) in error.hint
     assert ACCOUNT in error.hint
     assert [call.status for call in gcp.calls] == [200, 403]
+
+
+def test_the_command_of_the_hint_can_be_pasted(stage: Stage, issuer: Issuer, gcp: GcpWorld) -> None:
+    """Whoever names a branch writes a part of it: a shell must not run that."""
+    stage.token = subject_token(issuer, sub='repo:acme/shop:ref:refs/heads/x"$(touch${IFS}y)`z`')
+    gcp.google.users[ACCOUNT] = set()
+    error = stage.refuse()
+    assert isinstance(error, GcpImpersonationError)
+    *_, member = shlex.split(error.hint)
+    assert member == gcp.google.principal(str(stage.token.claims["sub"]))
+    assert f"'{member}'" in error.hint
 
 
 def test_impersonation_along_a_chain(stage: Stage) -> None:
