@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ci_identity.errors import RevocationError as RevocationError
     from ci_identity.grants.decide import decide as decide
     from ci_identity.model import AwsTarget as AwsTarget
+    from ci_identity.model import AzureTarget as AzureTarget
     from ci_identity.model import Decision as Decision
+    from ci_identity.model import GcpTarget as GcpTarget
     from ci_identity.model import Grant as Grant
     from ci_identity.model import JobIdentity as JobIdentity
     from ci_identity.model import Lease as Lease
@@ -56,7 +58,9 @@ _HOME = {
     "RevocationError": "errors",
     "decide": "grants.decide",
     "AwsTarget": "model",
+    "AzureTarget": "model",
     "Decision": "model",
+    "GcpTarget": "model",
     "Grant": "model",
     "JobIdentity": "model",
     "Lease": "model",

@@ -10,6 +10,8 @@ def printable(text: str) -> str:
     Printed as it is, a claim could move the cursor, or begin a line with `::` and so command
     GitHub's runner.
     """
+    if text.isprintable():
+        return text
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode()
         for one in text

@@ -359,10 +359,12 @@ class GcpToken:
     Attributes:
         access_token: the token itself.
         expires_at: when it ends (UTC).
+        universe: the domain whose token it is, where that is not Google's public one.
     """
 
     access_token: Secret
     expires_at: datetime
+    universe: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

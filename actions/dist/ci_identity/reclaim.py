@@ -26,7 +26,15 @@ from ci_identity.grants.decide import decide
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.live import LiveLease
 from ci_identity.ledger.writer import Ledger
-from ci_identity.model import Grant, Handle, JobIdentity, Lease, Outcome, SubjectToken
+from ci_identity.model import (
+    AwsTarget,
+    Grant,
+    Handle,
+    JobIdentity,
+    Lease,
+    Outcome,
+    SubjectToken,
+)
 from ci_identity.recording import Recorder
 from ci_identity.revocation import BUDGET, Revocation, end
 from ci_identity.session import load_grants
@@ -108,7 +116,9 @@ def _ask(
     grant = load_grants(grants_file, environ).grant(left.lease.grant)
     reclaimer = reclaimer_for(grant, environ)
     if reclaimer is None:
-        detail = "its provider cannot end it before; from outside: ci-identity reap"
+        detail = "its provider cannot end it before"
+        if isinstance(grant.target, AwsTarget):
+            detail += "; from outside: ci-identity reap"
         return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=detail), None
     return _login(left, grant, environ).use(reclaimer, left.handles)
 

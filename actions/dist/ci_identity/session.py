@@ -534,7 +534,7 @@ class Session:
         )
         until = f"{lease.expires_at:%H:%M:%S} UTC"
         if self._renewal:
-            most = f"{self.grant.max.total_seconds() / 3600:g} h"
+            most = str(self.grant.max)
             _log.info("%s: from %s, renewed by %s, for %s at most", name, lease.target, until, most)
         else:
             _log.info("%s: from %s, not renewed, ends by itself at %s", name, lease.target, until)

@@ -20,15 +20,10 @@ from ci_identity._address import is_loopback
 from ci_identity._http import Answer, HttpSession, Network
 from ci_identity.agent import AGENT
 from ci_identity.agent.instance import Instance
-from ci_identity.delivery.aws import KEYS, REGION
 from ci_identity.errors import CiIdentityError, ConflictingVariableError, DeliveryError
 from ci_identity.grants.variables import refusal
 from ci_identity.model import Delivered
 from ci_identity.secret import Secret
-
-_OURS = frozenset(
-    {*KEYS, *REGION, "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +170,7 @@ def _delivered(grant: str, key: str, value: object) -> Delivered:
     """Return one variable, if it is none that could steer the command."""
     found = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     text, is_public = found.get("value"), found.get("public")
-    if not isinstance(text, str) or (key not in _OURS and refusal(key)):
+    if not isinstance(text, str) or refusal(key):
         message = f"{grant}: what the job's agent gives is nothing that a grant can give"
         raise DeliveryError(message, cause=f"{AGENT} leads to something else than an agent of ours")
     return Delivered(value=Secret(text), is_public=is_public is True)

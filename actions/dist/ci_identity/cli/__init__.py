@@ -10,7 +10,7 @@ from typing import Never
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import HELP, USAGE, version
-from ci_identity.errors import CiIdentityError, PlatformError
+from ci_identity.errors import CiIdentityError, MissingDependencyError, PlatformError
 
 COMMANDS = {
     "exec": "run one command with one or more grants; revoked when it ends",
@@ -32,6 +32,9 @@ COMMANDS = {
 _LINUX_ONLY = frozenset({"agent", "exec", "audit", "reap", "revoke", "sandbox", "demo"})
 
 _HOLDS_SECRETS = frozenset({"exec", "credential", "reap", "revoke"})
+
+_EXTRAS = {"sandbox": "sandbox", "demo": "sandbox", "reap": "aws"}
+"""By command, the extra with what it alone needs."""
 
 EXEC_FAILED = 125
 """What `exec` exits with for every failure of our own, as env(1) and timeout(1) do."""
@@ -59,7 +62,7 @@ def whole_process() -> Never:
     """Be the whole process: what `ci-identity` and `python -m ci_identity` start."""
     code = main()
     # Taking every module down by hand takes as long as an exchange; the system does it at once.
-    atexit._run_exitfuncs()  # noqa: SLF001  # what others registered, such as coverage, is theirs
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  # what others registered, such as coverage, is theirs
     os._exit(code)
 
 
@@ -86,6 +89,9 @@ def _run(name: str, words: Sequence[str]) -> int:
     except CiIdentityError as error:
         terminal.print_error(error)
         code = error.exit_code
+    except ModuleNotFoundError as error:
+        terminal.print_error(_missing(name, error))
+        code = MissingDependencyError.exit_code
     except BrokenPipeError:
         code = 1
     except KeyboardInterrupt:
@@ -94,3 +100,12 @@ def _run(name: str, words: Sequence[str]) -> int:
         terminal.print_error(terminal.defect(error))
         code = CiIdentityError.exit_code
     return EXEC_FAILED if name == "exec" else code
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> CiIdentityError:
+    """Return the error for a library of an extra; for one of our own, that it is a defect."""
+    library = (error.name or "").partition(".")[0]
+    if command not in _EXTRAS or library == "ci_identity":
+        return terminal.defect(error)
+    message = f"ci-identity {command} needs {library}, which is not installed"
+    return MissingDependencyError(message, hint=f"pip install 'ci-identity[{_EXTRAS[command]}]'")

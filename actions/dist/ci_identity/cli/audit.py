@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -39,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--open",
         action="store_true",
-        help="show: only the leases that were issued and whose end is not recorded",
+        help="show: only the leases that may be alive: without an end, or with one to come",
     )
     parser.add_argument(
         "--head", type=_head, metavar="HASH", help="verify: the hash that must be in it"
@@ -83,16 +84,25 @@ def _show(ledger: Path, *, as_json: bool, is_open: bool) -> None:
 
 
 def _open(entries: Iterable[Mapping[str, object]]) -> list[Mapping[str, object]]:
-    """Return the leases that were issued and whose end is not recorded; `failed` is no end."""
+    """Return the leases that were issued and may be alive; `failed` is no end."""
     leases: dict[str, list[Mapping[str, object]]] = {}
     for entry in entries:
         leases.setdefault(str(entry.get("lease")), []).append(entry)
     return [
         dict(zip(_OPEN_COLUMNS, _sum_up(lease, story), strict=True))
         for lease, story in leases.items()
-        if any(entry.get("event") == Event.ISSUED for entry in story)
-        and not any(entry.get("event") in _ENDS for entry in story)
+        if any(entry.get("event") == Event.ISSUED for entry in story) and _is_open(story)
     ]
+
+
+def _is_open(story: Sequence[Mapping[str, object]]) -> bool:
+    """Whether it may be alive: it has no end, or one that is still to come (`expires`)."""
+    ends = [entry for entry in story if entry.get("event") in _ENDS]
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    is_to_come = [
+        entry.get("event") == Event.EXPIRES and str(entry.get("expires_at")) > now for entry in ends
+    ]
+    return all(is_to_come)
 
 
 def _sum_up(lease: str, story: Sequence[Mapping[str, object]]) -> Iterator[object]:

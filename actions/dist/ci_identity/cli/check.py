@@ -7,8 +7,8 @@ from dataclasses import asdict
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, shown
 from ci_identity.errors import GrantsFileError
+from ci_identity.exchangers import UNSUPPORTED
 from ci_identity.grants.lint import lint
-from ci_identity.model import VaultTarget
 from ci_identity.session import load_grants
 
 _EXAMPLE = """\
@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
     findings = lint(grants)
     errors = sum(finding.is_error for finding in findings)
     unsupported = [
-        name for name, grant in grants.grants.items() if not isinstance(grant.target, VaultTarget)
+        name for name, grant in grants.grants.items() if isinstance(grant.target, UNSUPPORTED)
     ]
     if args.json:
         found = [asdict(finding) for finding in findings]
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
             print(shown(f"{finding.message}\n  fix: {finding.hint}"))
         if unsupported:
             print(f"{grants.name}: {', '.join(unsupported)}: {paint('note', 'yellow')}: ", end="")
-            print("this version exchanges tokens at Vault and OpenBao only, so not for these")
+            print("this version cannot exchange tokens for these yet")
         names = ", ".join(grants.grants)
         print(
             f"{grants.name}: {_count(len(grants.grants), 'grant')} ({names}), "

@@ -124,12 +124,12 @@ def answer(token: AzureToken, resource: str, *, client: str) -> bytes:
         resource: what was asked for, to the letter: @azure/identity keeps no other token.
         client: the id of the application that it is of.
     """
-    ends = int(token.expires_at.timestamp())
+    left = (token.expires_at - datetime.now(UTC)).total_seconds()
     found = {
         "access_token": token.access_token.reveal(),
         "client_id": client,
-        "expires_in": str(max(ends - int(datetime.now(UTC).timestamp()), 0)),  # Terraform
-        "expires_on": str(ends),
+        "expires_in": str(max(int(left), 0)),  # Terraform
+        "expires_on": str(int(token.expires_at.timestamp())),
         "resource": resource,
         "token_type": "Bearer",
     }

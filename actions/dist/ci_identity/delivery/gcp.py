@@ -25,6 +25,7 @@ TOKENS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
 CREDENTIAL_FILE = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE")
 """The file: as client libraries and Terraform find it, and as gcloud does."""
 
+UNIVERSE = ("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "CLOUDSDK_CORE_UNIVERSE_DOMAIN")
 PROJECT = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
 
 _TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # RFC 8693, section 3
@@ -67,6 +68,7 @@ class GcpOffer:
         target: what the grant is for.
         lease_id: our id of the lease, which gcloud writes into the audit log.
         token: returns the token as it is now. It raises a `CiIdentityError` if there is none.
+        universe: the domain whose token it is, where that is not Google's public one.
         nonces: what was given out to be swapped for it.
     """
 
@@ -74,6 +76,7 @@ class GcpOffer:
     target: GcpTarget
     lease_id: str
     token: Callable[[], GcpToken]
+    universe: str | None = None
     nonces: Nonces = field(default_factory=Nonces)
 
     @property
@@ -130,8 +133,8 @@ class GcpOffer:
                 "format": {"type": "text"},
             },
         }
-        if self.target.universe:
-            found["universe_domain"] = self.target.universe
+        if self.universe:
+            found["universe_domain"] = self.universe
         return found
 
     def variables(self, door: Door, among: "Sequence[GcpOffer]") -> Mapping[str, Delivered]:
@@ -146,7 +149,9 @@ class GcpOffer:
         return self._found(door)
 
     def _found(self, door: Door) -> dict[str, str]:
-        return dict.fromkeys(CREDENTIAL_FILE, str(door.folder / self.file)) | _around(self.target)
+        return dict.fromkeys(CREDENTIAL_FILE, str(door.folder / self.file)) | _around(
+            self.target, self.universe
+        )
 
 
 def request_reason(lease_id: str) -> str:
@@ -156,7 +161,9 @@ def request_reason(lease_id: str) -> str:
 
 def token_variables(token: GcpToken, target: GcpTarget) -> Mapping[str, Delivered]:
     """Return the variables of a child that is given the token itself."""
-    return delivered({**dict.fromkeys(TOKENS, token.access_token), **_around(target)})
+    return delivered(
+        {**dict.fromkeys(TOKENS, token.access_token), **_around(target, token.universe)}
+    )
 
 
 def project(target: GcpTarget) -> str | None:
@@ -167,13 +174,12 @@ def project(target: GcpTarget) -> str | None:
     return domain.removesuffix(_DOMAIN) if domain.endswith(_DOMAIN) else None
 
 
-def _around(target: GcpTarget) -> dict[str, str]:
+def _around(target: GcpTarget, universe: str | None) -> dict[str, str]:
     given: dict[str, str] = {}
     if name := project(target):
         given |= dict.fromkeys(PROJECT, name)
-    if target.universe:
-        given["GOOGLE_CLOUD_UNIVERSE_DOMAIN"] = target.universe
-        given["CLOUDSDK_CORE_UNIVERSE_DOMAIN"] = target.universe
+    if universe:
+        given |= dict.fromkeys(UNIVERSE, universe)
     return given
 
 

@@ -17,7 +17,7 @@ class _LiveCredentials(google.auth.credentials.Credentials):
     def __init__(self, token: Callable[[], GcpToken], target: GcpTarget) -> None:
         self._current = token
         super().__init__()  # type: ignore[no-untyped-call]
-        self._universe_domain = target.universe or _UNIVERSE
+        self._universe_domain = token().universe or _UNIVERSE
         self.project_id = project(target)
 
     def refresh(self, request: Any) -> None:  # noqa: ARG002  # nobody is asked: it is in memory
@@ -39,6 +39,6 @@ def google_credentials(
 
     Args:
         token: the token as it is now. What it raises is what the client's call raises.
-        target: the grant's `gcp:`, with its project and universe.
+        target: the grant's `gcp:`, with its project.
     """
     return _LiveCredentials(token, target)

@@ -5,7 +5,6 @@ from typing import cast
 
 from ci_identity.delivery import azure
 from ci_identity.delivery.aws import KEYS, AwsOffer, key_variables
-from ci_identity.delivery.azure import AzureOffer
 from ci_identity.delivery.gcp import TOKENS, GcpOffer, token_variables
 from ci_identity.delivery.interface import Offer
 from ci_identity.model import (
@@ -45,14 +44,16 @@ def offer_for(
                 keys=cast("Callable[[], AwsKeys]", served),
             )
         case GcpTarget() as target:
+            token = cast("Callable[[], GcpToken]", served)
             return GcpOffer(
                 grant=grant.name,
                 target=target,
                 lease_id=lease_id,
-                token=cast("Callable[[], GcpToken]", served),
+                token=token,
+                universe=token().universe,
             )
         case AzureTarget() as target:
-            return AzureOffer(
+            return azure.AzureOffer(
                 grant=grant.name,
                 target=target,
                 tokens=cast("Callable[[], AzureTokens]", served),

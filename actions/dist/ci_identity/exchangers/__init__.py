@@ -4,7 +4,18 @@ from collections.abc import Mapping
 
 from ci_identity.errors import UnsupportedTargetError
 from ci_identity.exchangers.interface import Exchanger, Reclaimer
-from ci_identity.model import AwsTarget, AzureTarget, GcpTarget, Grant, VaultTarget
+from ci_identity.model import (
+    AwsTarget,
+    AzureTarget,
+    GcpTarget,
+    Grant,
+    KubernetesTarget,
+    TokenExchangeTarget,
+    VaultTarget,
+)
+
+UNSUPPORTED = (KubernetesTarget, TokenExchangeTarget)
+"""Targets that the file format has, and this version has no exchanger for."""
 
 
 def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:

@@ -189,6 +189,11 @@ RULES: tuple[Rule | RuleAmong, ...] = (
         hint="name in `policies` what this step needs of the role's policies",
     ),
     Rule(
+        code="aws-whole-role",
+        check=rules.aws_whole_role,
+        hint="say in `policy` what this step needs: a list of {allow, on}",
+    ),
+    Rule(
         code="cut-unpinned",
         check=cutting.cut_unpinned,
         hint="ask for job_workflow_ref (GitLab: ci_config_ref_uri), in the trust policy as well",

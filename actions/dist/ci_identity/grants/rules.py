@@ -12,7 +12,7 @@ from ci_identity.grants.claims import KNOWN, unaccounted
 from ci_identity.grants.format import REGISTERED
 from ci_identity.grants.issuers import SHARED_ISSUERS, ci_of, issuers
 from ci_identity.grants.kinds import nearest
-from ci_identity.model import AZURE_TTL, Accept, AzureTarget, Grant, VaultTarget, Wanted
+from ci_identity.model import AZURE_TTL, Accept, AwsTarget, AzureTarget, Grant, VaultTarget, Wanted
 
 # ── for whom? ────────────────────────────────────────────────────────────────────────────────
 
@@ -182,6 +182,14 @@ def ttl_long(grant: Grant) -> Iterator[str]:
     """The credential lives for more than an hour."""
     if grant.ttl > (AZURE_TTL if isinstance(grant.target, AzureTarget) else LONG):
         yield f"`ttl` is {grant.ttl}, longer than most jobs"
+
+
+def aws_whole_role(grant: Grant) -> Iterator[str]:
+    """An AWS grant without `policy` gives the step every right of the role."""
+    if isinstance(grant.target, AwsTarget) and not (
+        grant.target.policy or grant.target.policy_arns
+    ):
+        yield "there is no `policy`: the step gets all that the role may"
 
 
 def vault_login_token(grant: Grant) -> Iterator[str]:

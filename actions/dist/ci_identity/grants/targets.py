@@ -215,6 +215,14 @@ ACCOUNT = Text(
     expected="the address of a service account",
     pattern=r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+\.[a-z]+",
 )
+
+
+def _gcp(node: Table, values: dict[str, Any]) -> GcpTarget:
+    if "delegates" in values and "service_account" not in values:
+        node.place.refuse("has `delegates`, which lead to a `service_account`, and has none")
+    return GcpTarget(**values)
+
+
 GCP = Keys(
     keys={
         "provider": Key(
@@ -261,7 +269,8 @@ GCP = Keys(
             doc="The credential access boundary's rules.",
         ),
     },
-    make=into(GcpTarget),
+    make=_gcp,
+    also={"dependentRequired": {"delegates": ["service_account"]}},
 )
 UUID = Text(
     expected="an id such as 00000000-0000-0000-0000-000000000000",

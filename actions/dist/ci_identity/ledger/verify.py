@@ -1,10 +1,13 @@
 """Reads a ledger back and says whether anything in it was changed, removed or slipped in."""
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import FIRST_PREV, digest
@@ -36,7 +39,7 @@ def read(path: Path) -> Iterator[dict[str, object]]:
         LedgerTamperedError: a line is not an object, or not written as we write one.
     """
     try:
-        with path.open("rb") as file:
+        with open_ledger(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
                 if line.endswith(b"\n") or len(line) == MAX_LINE:
                     yield _object(line, number, path)
@@ -48,6 +51,19 @@ def read(path: Path) -> Iterator[dict[str, object]]:
         message = f"cannot read the ledger {path}: {error.strerror}"
         cause = "the file is another user's, or no file at all"
         raise LedgerError(message, cause=cause, hint=_READ_HINT) from None
+
+
+def open_ledger(path: Path) -> BinaryIO:
+    """Open a ledger to read it. A pipe or a device could make us wait for ever.
+
+    Raises:
+        OSError: it cannot be opened, is a link, or is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return os.fdopen(fd, "rb")
+    os.close(fd)
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def verify(path: Path, *, head: str | None = None) -> Verification:
@@ -89,7 +105,7 @@ def _object(line: bytes, number: int, path: Path) -> dict[str, object]:
 
 
 def _is_torn(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_ledger(path) as file:
         file.seek(0, 2)
         size = file.tell()
         file.seek(max(0, size - 1))

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ from typing import BinaryIO, cast
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import Entry, Event
-from ci_identity.ledger.verify import verify
+from ci_identity.ledger.verify import open_ledger, verify
 from ci_identity.ledger.writer import MAX_LINE, Ledger
 from ci_identity.model import JobIdentity, Outcome
 from ci_identity.reaping.plan import LiveSession, Role, Stories, cut_roles, live, stories
@@ -86,23 +84,12 @@ def _stories(path: Path) -> tuple[Stories, LedgerTamperedError | None]:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a ledger to read it. A pipe or a device, by a link or not, could make us wait for ever.
-
-    Raises:
-        LedgerError: it is no regular file, or cannot be opened.
-    """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    reason = "it is no regular file"
     try:
-        fd = os.open(path, flags)
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return os.fdopen(fd, "rb")
-        os.close(fd)
+        return open_ledger(path)
     except OSError as error:
-        reason = str(error.strerror)
-    message = f"cannot read the ledger {path}: {reason}"
-    cause = "it is not there, is another user's, or is a link, a pipe or a device"
-    raise LedgerError(message, cause=cause, hint="name the file itself")
+        message = f"cannot read the ledger {path}: {error.strerror}"
+        cause = "it is not there, is another user's, or is a link, a pipe or a device"
+        raise LedgerError(message, cause=cause, hint="name the file itself") from None
 
 
 def _whatever_is_there(file: BinaryIO) -> Iterator[dict[str, object]]:

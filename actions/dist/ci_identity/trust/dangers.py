@@ -38,6 +38,8 @@ def dangers(statement: Statement, provider: Provider) -> Iterator[str]:
     wide = [value for one in named if (value := _wide_owner(one, _claim(one, provider) or ""))]
     for value in wide:
         yield f"{value}: `*` in the owner's part is also for owners whom anybody can make"
+    for condition in named:
+        yield from _wide_subject(condition, _claim(condition, provider) or "")
     if not named:
         yield (
             "no condition says whose jobs these are, by sub or repository_id: "
@@ -74,3 +76,15 @@ def _wide_owner(condition: Condition, claim: str) -> str:
         if re.search(r"[*?]", re.split("[/:]", value[len(start) :], maxsplit=1)[0]):
             return value
     return ""
+
+
+def _wide_subject(condition: Condition, claim: str) -> Iterator[str]:
+    """Yield what a wildcard in GitHub's `sub` lets in beside its owner's part."""
+    if claim != "sub" or Operator.of(condition.operator).name != "stringlike":
+        return
+    for value in condition.values:
+        found = re.fullmatch(r"repo:[^/*?]+/(?P<name>[^:]*)(?P<rest>:.*)?", value)
+        if found and re.search(r"[*?]", found["name"]):
+            yield f"{value}: every repository of the owner that fits, also one made tomorrow"
+        elif found and (found["rest"] or "").strip(":*") == "":
+            yield f"{value}: every branch, tag, environment and pull request of the repository"

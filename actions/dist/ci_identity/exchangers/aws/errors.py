@@ -44,7 +44,7 @@ _KNOWN: tuple[tuple[str, str, type[ExchangeError], str], ...] = (
         "PackedPolicyTooLarge",
         "",
         AwsPolicyRefusedError,
-        "the session policy is too large when packed",
+        "the session policy is too large when packed: shorten it",
     ),
     ("ValidationError", "MaxSessionDuration", AwsDurationError, "its sessions may not be so long"),
     ("RegionDisabledException", "", AwsRegionDisabledError, "STS is not active in the region"),

@@ -49,7 +49,7 @@ class Client:
     """Asks Google for tokens.
 
     Args:
-        universe: the domain of its addresses.
+        universe: the domain of its addresses; also an attribute.
         open_http: returns a session for the host of an address; it is closed by whoever made it.
         reason: what audit logs keep beside a request (`X-Goog-Request-Reason`).
         now: returns the time (UTC).
@@ -67,6 +67,7 @@ class Client:
         *,
         now: Callable[[], datetime],
     ) -> None:
+        self.universe = universe
         self._sts = f"https://sts.{universe}/v1/token"
         self._iam = f"https://iamcredentials.{universe}/v1"
         self._open_http = open_http

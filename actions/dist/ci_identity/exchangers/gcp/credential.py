@@ -14,7 +14,8 @@ class GcpCredential:
     Source: https://cloud.google.com/sdk/gcloud/reference/auth/revoke.
 
     Attributes:
-        expires_at: when everything issued has ended by itself.
+        expires_at: when the last token ends by itself. One in between may live longer; it is
+            dropped, and has never left this process.
         served: the token; `None` before it is there and after `revoke`.
         secrets: every token that was issued on the way, to be masked in what is still to come.
     """

@@ -5,6 +5,8 @@ https://cloud.google.com/iam/docs/troubleshooting-workload-identity-federation a
 is silent, what the real services were seen to say.
 """
 
+import shlex
+
 from ci_identity._text import shortened
 from ci_identity.errors import (
     CiIdentityError,
@@ -125,7 +127,8 @@ def _hint(kind: type[ExchangeError], target: GcpTarget, identity: JobIdentity) -
     if kind is GcpImpersonationError and not target.delegates:
         return (
             f"allow it: gcloud iam service-accounts add-iam-policy-binding {target.service_account}"
-            f' --role roles/iam.workloadIdentityUser --member "{principal(target, identity)}"'
+            " --role roles/iam.workloadIdentityUser"
+            f" --member {shlex.quote(principal(target, identity))}"  # a branch may be named $(x)
         )
     return None
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -100,8 +101,8 @@ class GcpExchanger:
             return
         self._has_warned = True
         request.warn(
-            f"{request.grant.name}: without `service_account` a token ends with the job's own, in"
-            f" {life.total_seconds():.0f} s; what is not renewed ends then"
+            f"{request.grant.name}: without `service_account` a token ends with the job's own;"
+            " where it is not renewed, so does the step's access"
         )
 
 
@@ -134,12 +135,9 @@ class _Exchange:
         if target.boundary:
             wide = token
             token = self._insist(lambda: self._narrow(wide))
-            self._issued("narrowed", self._credential_name, token)
-        self._credential.serve(token)
-
-    @property
-    def _credential_name(self) -> str:
-        return self._target.service_account or self._target.provider
+            self._issued("narrowed", target.service_account or target.provider, token)
+        universe = None if self._client.universe == PUBLIC else self._client.universe
+        self._credential.serve(replace(token, universe=universe))
 
     def _insist(self, call: Callable[[], T]) -> T:
         left = max(self._deadline - time.monotonic(), 0.0)
