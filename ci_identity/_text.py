@@ -1,4 +1,6 @@
-"""Text written by strangers, such as a claim, made fit to be shown."""
+"""Text made fit to be shown to people: of strangers, such as a claim, and of ours."""
+
+from datetime import timedelta
 
 MAX_SHOWN = 300
 """Characters."""
@@ -21,3 +23,12 @@ def printable(text: str) -> str:
 def shortened(text: str) -> str:
     """Return `text` printable and cut short."""
     return printable(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...")
+
+
+def lasting(time: timedelta) -> str:
+    """Return `time` for people, in the largest unit that says it: `6 h`, `90 min`, `45 s`."""
+    seconds = round(time.total_seconds())
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import Self, cast
 
+from ci_identity._text import lasting
+from ci_identity.clients import Clients
 from ci_identity.delivery.environ import Environment, kept_redirects
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.interface import Offer
@@ -29,8 +31,6 @@ from ci_identity.errors import (
     IdentityError,
     InterruptedRunError,
     LedgerError,
-    MissingDependencyError,
-    NotRenewedError,
 )
 from ci_identity.exchangers import exchanger_for
 from ci_identity.exchangers.interface import Credential, Exchanger, ExchangeRequest
@@ -39,20 +39,14 @@ from ci_identity.grants.load import GrantsFile, find, load
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.writer import Ledger
 from ci_identity.model import (
-    AwsKeys,
-    AwsTarget,
     AzureTarget,
-    AzureTokens,
     Delivered,
     DeliveryMode,
-    GcpTarget,
-    GcpToken,
     Grant,
     Handle,
     JobIdentity,
     Lease,
     Outcome,
-    Served,
     SubjectToken,
     VaultTarget,
 )
@@ -67,14 +61,6 @@ from ci_identity.sources import fetch, sources
 from ci_identity.sources.claims import identify
 from ci_identity.sources.interface import Source
 
-if TYPE_CHECKING:
-    import boto3
-    import google.auth.credentials
-    import hvac
-
-    from ci_identity.delivery.azure_core import SessionCredential
-
-S = TypeVar("S", bound=Served)
 _log = logging.getLogger("ci_identity")
 
 
@@ -124,7 +110,7 @@ def load_grants(grants_file: Path | None, environ: Mapping[str, str]) -> GrantsF
     return load(find(grants_file, Settings.from_environ(environ).grants, Path.cwd()))
 
 
-class Session:
+class Session(Clients):
     """One grant, opened for one step. A context manager: leaving it revokes, whatever happened.
 
     Args:
@@ -165,8 +151,8 @@ class Session:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         if ttl is not None and not timedelta(seconds=1) <= ttl <= grant.ttl:
-            most = f"{grant.ttl.total_seconds():.0f} s"
-            message = f"the grant {grant.name} allows a ttl from 1 s to {most}"
+            most = lasting(grant.ttl)
+            message = f"the grant {grant.name} allows a ttl from 1 s to {most}, not {lasting(ttl)}"
             raise ConfigurationError(message, hint="ask for less, or have the grant changed")
         settings = Settings.from_environ(environ)
         self.grant = grant
@@ -341,105 +327,13 @@ class Session:
         return self._handover.folder
 
     @property
+    def _open_credential(self) -> Credential | None:
+        return None if self.revocation else self._credential
+
+    @property
     def outcome(self) -> Outcome | None:
         """How the lease ended; `None` while it lives."""
         return self.revocation.outcome if self.revocation else None
-
-    def hvac(self) -> "hvac.Client":
-        """Return an `hvac.Client` with the step's token; closing the session ends it.
-
-        A narrowed token cannot look itself up, so `is_authenticated()` says False of it.
-
-        Raises:
-            ConfigurationError: the grant is not for Vault or OpenBao, or the session is not open.
-        """
-        from ci_identity.exchangers.vault import VaultCredential  # noqa: PLC0415  # on demand
-
-        credential = None if self.revocation else self._credential
-        if not isinstance(credential, VaultCredential) or credential.step is None:
-            message = f"the session for {self.grant.name} has no open Vault token"
-            raise ConfigurationError(message, hint="use a vault grant, inside the with block")
-        return credential.step.hvac
-
-    def boto3(self) -> "boto3.Session":
-        """Return a `boto3.Session` that signs with the keys of the moment; closing ends it.
-
-        Raises:
-            ConfigurationError: the grant is not for AWS, or the session is not open.
-            MissingDependencyError: boto3 is not installed (the extra `aws`).
-        """
-        self.aws_keys()
-        try:
-            from ci_identity.delivery.boto import boto3_session  # noqa: PLC0415  # on demand
-        except ImportError:
-            message = "session.boto3() needs boto3"
-            raise MissingDependencyError(message, hint="pip install 'ci-identity[aws]'") from None
-        return boto3_session(self.aws_keys, cast("AwsTarget", self.grant.target).region)
-
-    def aws_keys(self) -> AwsKeys:
-        """Return the keys of the moment, as `served`; the grant must be for AWS."""
-        return self._served_as(AwsKeys, "AWS session")
-
-    def google_credentials(self) -> "google.auth.credentials.Credentials":
-        """Return Google credentials that give the token of the moment; closing ends them.
-
-        Raises:
-            ConfigurationError: the grant is not for Google Cloud, or the session is not open.
-            MissingDependencyError: google-auth is not installed (the extra `gcp`).
-        """
-        self.gcp_token()
-        try:
-            from ci_identity.delivery.google import google_credentials  # noqa: PLC0415  # on demand
-        except ImportError:
-            message = "session.google_credentials() needs google-auth"
-            raise MissingDependencyError(message, hint="pip install 'ci-identity[gcp]'") from None
-        return google_credentials(self.gcp_token, cast("GcpTarget", self.grant.target))
-
-    def azure_credential(self) -> "SessionCredential":
-        """Return what Azure's SDKs take as a credential: it gives the tokens of the moment.
-
-        Raises:
-            ConfigurationError: the grant is not for Azure, or the session is not open.
-            MissingDependencyError: azure-core is not installed (the extra `azure`).
-        """
-        self.azure_tokens()
-        try:
-            from ci_identity.delivery.azure_core import SessionCredential  # noqa: PLC0415  # on demand
-        except ImportError:
-            message = "session.azure_credential() needs azure-core"
-            raise MissingDependencyError(message, hint="pip install 'ci-identity[azure]'") from None
-        return SessionCredential(self.grant.name, self.azure_tokens)
-
-    def azure_tokens(self) -> AzureTokens:
-        """Return the tokens of the moment, as `served`; the grant must be for Azure."""
-        return self._served_as(AzureTokens, "tokens of Azure")
-
-    def gcp_token(self) -> GcpToken:
-        """Return the token of the moment, as `served`; the grant must be for Google Cloud."""
-        return self._served_as(GcpToken, "Google Cloud token")
-
-    def served(self) -> Served:
-        """Return what the grant gives at the moment; keep it no longer than one call takes.
-
-        Raises:
-            ConfigurationError: the grant gives variables only, or the session is not open.
-            NotRenewedError: it has ended.
-        """
-        credential = None if self.revocation else self._credential
-        if credential is None or credential.served is None:
-            message = f"the session for {self.grant.name} has nothing open to serve"
-            raise ConfigurationError(message, hint="use a cloud's grant, inside the with block")
-        if credential.served.expires_at <= datetime.now(UTC):
-            message = f"{self.grant.name}: what was issued has ended, and was not renewed"
-            raise NotRenewedError(message)
-        return credential.served
-
-    def _served_as(self, kind: type[S], name: str) -> S:
-        credential = None if self.revocation else self._credential
-        if credential is None or not isinstance(credential.served, kind):
-            message = f"the session for {self.grant.name} has no open {name}"
-            raise ConfigurationError(message, hint="use a grant for that, inside the with block")
-        return cast("S", self.served())
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────
 
@@ -534,7 +428,7 @@ class Session:
         )
         until = f"{lease.expires_at:%H:%M:%S} UTC"
         if self._renewal:
-            most = str(self.grant.max)
+            most = lasting(self.grant.max)
             _log.info("%s: from %s, renewed by %s, for %s at most", name, lease.target, until, most)
         else:
             _log.info("%s: from %s, not renewed, ends by itself at %s", name, lease.target, until)
