@@ -493,3 +493,11 @@ def test_step_that_empties_the_ledger(job: Job, watch: Watch) -> None:
     assert (done.returncode, errors(done.stderr)) == (125, ["ledger-tampered"])
     assert b"its end could not be recorded" in done.stderr
     watch.assert_revoked()
+
+
+def test_process_from_before_the_command_is_named(job: Job) -> None:
+    """What a shell left below us before it became `exec` is in the tree that is served."""
+    done = job.run(["bash", "-c", 'sleep 30 & exec "$@"', "bash", *EXEC, "true"])
+    assert done.returncode == 0
+    assert b"in this step's process tree before the command: pid " in done.stderr
+    assert b"process tree before the command" not in job.run([*EXEC, "true"]).stderr

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,13 @@ def test_claims_of_strangers(
     assert commands_in(output) == []
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", output)
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", ["sandbox", "demo"])
+def test_command_whose_extra_is_not_installed(job: Job, name: str) -> None:
+    """It names the extra: a plain installation is no defect."""
+    code = "import sys; sys.modules['jwt'] = None; from ci_identity.cli import main; "
+    done = job.run([sys.executable, "-I", "-c", f"{code}sys.exit(main(['{name}']))"])
+    assert done.returncode == 2
+    assert f"error[dependency-missing]: ci-identity {name} needs jwt".encode() in done.stderr
+    assert b"pip install 'ci-identity[sandbox]'" in done.stderr

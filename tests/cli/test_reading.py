@@ -263,6 +263,18 @@ def test_audit_show_keeps_a_lease_open_whose_revocation_failed(job: Job) -> None
 
 
 @pytest.mark.usefixtures("head")
+def test_audit_show_keeps_a_lease_open_until_it_expires(job: Job) -> None:
+    """What the provider cannot revoke lives until its time is over, whatever the ledger ended."""
+    path = job.state / "ledger.jsonl"
+    whole = path.read_text().replace('"event":"revoked"', '"event":"expires"')
+    path.write_text(re.sub(r'"expires_at":"[^"]*"', '"expires_at":"2999-01-01T00:00:00"', whole))
+    (lease,) = read_json(job, "audit", "show", "--open")
+    assert lease["last"] == "expires"
+    path.write_text(re.sub(r'"expires_at":"[^"]*"', '"expires_at":"2001-01-01T00:00:00"', whole))
+    assert read_json(job, "audit", "show", "--open") == []
+
+
+@pytest.mark.usefixtures("head")
 @pytest.mark.parametrize("options", [[], ["--json"], ["--open"]])
 def test_audit_show_warns_of_a_broken_chain(job: Job, options: list[str]) -> None:
     """A changed ledger is shown all the same, with one line on stderr that says so."""

@@ -194,6 +194,7 @@ TABLE = (
     row("steps-empty-item", with_key("steps: [a, '']"), 6, "`steps` has no value"),
     row("steps-many", with_key(f"steps: [{', '.join('a' * 101)}]"), 6, "more than 100"),
     row("steps-item-line", with_key("steps:\n    - a\n    - b c\n"), 8, "`steps` must be the id"),
+    row("max-shorter", with_key("max: 5m"), 6, "shorter than the life", "compares two values"),
     row("ttl-number", with_key("ttl: 900"), 6, "90s, 15m or 2h"),
     row("ttl-zero", with_key("ttl: 0m"), 6, "90s, 15m or 2h"),
     row("ttl-negative", with_key("ttl: -5m"), 6, "90s, 15m or 2h"),
