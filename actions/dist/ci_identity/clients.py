@@ -1,5 +1,6 @@
 """What a session gives to the SDKs of a Python program. Each of these ends with the session."""
 
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Served)
 
 
-class Clients:
+class Clients(ABC):
     """The part of a session that gives SDKs what they sign or log in with.
 
     Attributes:
@@ -35,9 +36,9 @@ class Clients:
     grant: Grant
 
     @property
+    @abstractmethod
     def _open_credential(self) -> Credential | None:
         """What was issued, while the session is open."""
-        raise NotImplementedError
 
     def hvac(self) -> "hvac.Client":
         """Return an `hvac.Client` with the step's token; closing the session ends it.

@@ -190,7 +190,7 @@ class _Login:
             ending = reclaimer.reclaim(self._request(), handles)
         except CiIdentityError as error:
             ending = Ending(outcome=Outcome.FAILED, reason=error.code, detail=str(error))
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves no login of ours behind
             self._close(InterruptedRunError.code)
             raise
         return ending, self._close(ending.reason)
