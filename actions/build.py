@@ -26,12 +26,10 @@ _WHEELS = ("--only-binary=:all:", "--python-version=3.11", "--platform=manylinux
 _MAIN = '''\
 """ci-identity from this folder alone: `python3 -IS FOLDER COMMAND`."""
 
-import sys
-
-from ci_identity.cli import main
+from ci_identity.cli import whole_process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    whole_process()
 '''
 
 _README = """\

@@ -1,39 +1,37 @@
 """All HTTP that we speak ourselves: bounded, verified, without redirects, netrc or cookies.
 
-SDKs get our session where they take one, so the same rules hold for them.
+On Python's own client: `requests` costs 75 ms of import in a job whose whole exchange takes less
+(docs/adr/0021-the-cost-of-a-start.md). SDKs that have a transport of their own use theirs.
 """
 
-import ipaddress
-import os
+import json
 import random
+import select
 import signal
+import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from itertools import count
-from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import Self, TypeVar, cast
+from urllib.parse import unquote, urlencode, urlsplit
 
-import requests
-import urllib3.exceptions
-from requests.adapters import HTTPAdapter
-from urllib3.util.ssl_ import create_urllib3_context
-
-from ci_identity._address import is_loopback
+from ci_identity import _tls
+from ci_identity._network import HTTPS_PORT, Network
+from ci_identity._record import Record, field
 from ci_identity.errors import (
     CiIdentityError,
     ProviderAnswerError,
     ProviderUnavailableError,
-    SettingError,
     TlsError,
     UnansweredError,
+    UnsendableError,
 )
 
-HTTPS_PORT = 443
 MAX_BODY = 1 << 20
 """Bytes of an answer that we read. The largest honest one, a JWT in JSON, is under 30 KiB."""
 
@@ -50,223 +48,10 @@ _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUI
 TRANSIENT_STATUS = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
 """Worth another try. 412 is Vault's answer while a token replicates (vault-action #332)."""
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HTTP_PORT = 80
+
 T = TypeVar("T")
-_NO_VARIABLES: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
-    """How one server is reached, and which environment variables had a say in it.
-
-    Attributes:
-        ca_file: the CA bundle to verify with, or `None` for the one that comes with requests.
-        proxy: the proxy's address, or `None`.
-        variables: the names of the variables that decided the two.
-    """
-
-    ca_file: str | None = None
-    proxy: str | None = None
-    variables: tuple[str, ...] = ()
-
-    @classmethod
-    def from_environ(
-        cls, url: str, environ: Mapping[str, str], *, ca_variables: tuple[str, ...] = ()
-    ) -> "Network":
-        """Read CA and proxy for `url` from `environ`, the provider's own CA variables first.
-
-        Raises:
-            SettingError: a CA variable names a file that is not there.
-        """
-        parts = urlsplit(url)
-        if parts.scheme == "http":  # to this very machine, by `check_address`: nobody to ask
-            return cls()
-        is_here = is_loopback(parts.hostname or "")
-        proxy, variables = (None, _NO_VARIABLES) if is_here else _proxy(url, environ)
-        for name in (*ca_variables, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-            if ca_file := environ.get(name):
-                _check_ca_file(name, ca_file)
-                return cls(ca_file=ca_file, proxy=proxy, variables=(*variables, name))
-        return cls(proxy=proxy, variables=variables)
-
-
-def _proxy(url: str, environ: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
-    for name in ("no_proxy", "NO_PROXY"):
-        entries = environ.get(name, "").lower().split(",")
-        if any(_is_covered(url, entry.strip()) for entry in entries):
-            return None, ()
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        if proxy := environ.get(name):
-            return proxy, (name,)
-    return None, ()
-
-
-def _is_covered(url: str, entry: str) -> bool:
-    """True if an entry of `NO_PROXY` covers `url`: a domain, a network or `*`, perhaps a port.
-
-    What Go's and Python's own clients take too (https://pkg.go.dev/golang.org/x/net/http/httpproxy).
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    name, _, port = entry.partition(":")
-    domain = name.removeprefix("*").lstrip(".")
-    is_within = entry == "*" or (domain != "" and f".{host}".endswith(f".{domain}"))
-    return is_within and port in {"", str(parts.port or HTTPS_PORT)}
-
-
-def _check_ca_file(name: str, path: str) -> None:
-    if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113  # a text of theirs
-        message = f"{name} names a CA file that cannot be read: {path}"
-        raise SettingError(message)
-
-
-class HttpSession(requests.Session):
-    """A requests session that cannot be steered by files, cookies, redirects or endless answers.
-
-    Attributes:
-        deadline: the time (`time.monotonic()`) at which its requests are broken off, if any.
-    """
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.deadline: float | None = None
-        self.trust_env = False  # no ~/.netrc: requests lets it override Authorization (#3929)
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.mount("https://", _Adapter())
-        self.verify = network.ca_file or True
-        if network.proxy:
-            self.proxies = {"https": network.proxy}
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request under our limits, and give back its answer unless it says "later".
-
-        Raises:
-            ProviderUnavailableError: no answer in time, or one of `TRANSIENT_STATUS`.
-            TlsError: the certificate does not verify.
-            ProviderAnswerError: the answer is larger than `MAX_BODY`, or sends us elsewhere.
-        """
-        host = urlsplit(request.url or "").netloc
-        left = TOTAL_TIMEOUT
-        if self.deadline is not None:
-            left = max(min(left, self.deadline - time.monotonic()), 0.1)
-        kwargs |= {
-            "stream": True,
-            "allow_redirects": False,
-            "timeout": (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
-        }
-        deadline = time.monotonic() + left
-        response = _within(left, host, lambda: self._send(request, host, deadline, kwargs))
-        _check_status(response, host)
-        return response
-
-    def _send(
-        self, request: requests.PreparedRequest, host: str, deadline: float, kwargs: dict[str, Any]
-    ) -> requests.Response:
-        try:
-            response = super().send(request, **kwargs)
-            _read_body(response, host, deadline)
-        except requests.exceptions.SSLError:
-            message = f"{host}: the server's certificate could not be verified"
-            raise TlsError(message) from None
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            message = f"{host}: no answer ({_short_reason(error)})"
-            kind = ProviderUnavailableError if _was_never_sent(error) else UnansweredError
-            raise kind(message, retry_after=0.0) from None
-        return response
-
-
-class _Adapter(HTTPAdapter):
-    """Opens connections whose keys nobody is told: SSLKEYLOGFILE would have them in a file."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=_tls())
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, **kwargs, ssl_context=_tls())
-
-
-def _tls() -> ssl.SSLContext:
-    context = create_urllib3_context()
-    context.keylog_filename = None  # type: ignore[assignment]  # typeshed does not know of None
-    return context
-
-
-def _within(seconds: float, host: str, call: Callable[[], T]) -> T:
-    """Return `call()`, given up after `seconds`, or soon after a signal that ends us is pending.
-
-    A timeout of requests is one for each piece: a server that drips its header would hold us, and
-    with us the revocation of every other lease, for as long as it likes.
-    """
-    done: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(call())
-        except BaseException as error:  # noqa: BLE001  # carried over to who asked
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name=f"request to {host}", daemon=True)
-    thread.start()
-    deadline = time.monotonic() + seconds
-    while thread.is_alive() and time.monotonic() < deadline:
-        thread.join(0.1)
-        if signal.sigpending() & _ENDING:
-            deadline = min(deadline, time.monotonic() + WHEN_CANCELLED)
-            thread.join(max(deadline - time.monotonic(), 0.0))
-    if failed:
-        raise failed[0]
-    if not done:
-        message = f"{host}: no answer (timed out)"
-        raise UnansweredError(message, retry_after=0.0)
-    return done[0]
-
-
-def _check_status(response: requests.Response, host: str) -> None:
-    if response.status_code in TRANSIENT_STATUS:
-        header = response.headers.get("Retry-After", "")
-        wait = float(header) if header.isdecimal() else 0.0
-        message = f"{host} answered {response.status_code}"
-        raise ProviderUnavailableError(message, retry_after=wait)
-    if response.is_redirect:
-        message = f"{host} sends us to another address; a token is not carried there"
-        raise ProviderAnswerError(message, hint="use the address of the server itself")
-
-
-def _read_body(response: requests.Response, host: str, deadline: float) -> None:
-    body = bytearray()
-    # Not `iter_content`, which comes back only when a piece is whole, however slowly it drips in.
-    while piece := response.raw.read1(1 << 16, decode_content=True):
-        body += piece
-        if len(body) > MAX_BODY:
-            response.close()
-            message = f"{host}: the answer is larger than {MAX_BODY} bytes"
-            raise ProviderAnswerError(message)
-        if time.monotonic() > deadline:
-            response.close()
-            message = f"{host}: the answer took too long"
-            raise UnansweredError(message, retry_after=0.0)
-    response._content = bytes(body)  # noqa: SLF001  # the only way to hand a body read in pieces back
-
-
-def _was_never_sent(error: Exception) -> bool:
-    """True if there was no connection, so that nobody can have carried out the request."""
-    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError)
-
-
-def _short_reason(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refused or is out of reach"
-    if isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
-        return "timed out"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return "connection refused, reset, or the name is unknown"
-    return "the answer broke off"
 
 
 class Answer:
@@ -278,6 +63,19 @@ class Answer:
     def __init__(self, body: object, host: str) -> None:
         self._body = body
         self._host = host
+
+    @classmethod
+    def from_json(cls, body: bytes, host: str) -> Self:
+        """Return the answer that `body` is; one without any field if it is not JSON."""
+        try:
+            return cls(cast("object", json.loads(body)), host)
+        except (ValueError, RecursionError):
+            return cls(None, host)
+
+    @property
+    def is_object(self) -> bool:
+        """True if it is an object at all."""
+        return isinstance(self._body, dict)
 
     def text(self, *path: str) -> str:
         """Return the text at `path`."""
@@ -306,6 +104,276 @@ class Answer:
             return found
         message = f"{self._host}: the answer has no {'.'.join(path)} of type {kind.__name__}"
         raise ProviderAnswerError(message)
+
+
+class Response(Record):
+    """What a server answered. The body is not shown: it may hold a credential.
+
+    Attributes:
+        host: who answered, with the port, for messages.
+        status: the HTTP status code.
+        headers: by lower-case name.
+        body: the content.
+    """
+
+    host: str
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def is_ok(self) -> bool:
+        """True for 200 OK."""
+        return self.status == 200  # noqa: PLR2004
+
+    def json(self) -> Answer:
+        """Return the answer in it."""
+        return Answer.from_json(self.body, self.host)
+
+
+class HttpSession:
+    """Connections that cannot be steered by files, cookies, redirects or endless answers.
+
+    Attributes:
+        deadline: the time (`time.monotonic()`) at which its requests are broken off, if any.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.deadline: float | None = None
+        self._network = network
+        self._connections: dict[tuple[str, str], HTTPConnection] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection. What is asked later opens a new one."""
+        while self._connections:
+            self._connections.popitem()[1].close()
+
+    def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """See `send`."""
+        return self.send("GET", url, headers=headers)
+
+    def post(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json_body: object = None,
+    ) -> Response:
+        """POST a form, or JSON; see `send`."""
+        if form is not None:
+            kind, body = "application/x-www-form-urlencoded", urlencode(form)
+        else:
+            kind, body = "application/json", json.dumps(json_body)
+        headers = {"Content-Type": kind, **(headers or {})}
+        return self.send("POST", url, headers=headers, body=body.encode("ascii"))
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Response:
+        """Send one request under our limits, and give back its answer unless it says "later".
+
+        Args:
+            method: the HTTP method.
+            url: an address that `check_address` took.
+            headers: further header fields.
+            body: the content.
+
+        Raises:
+            ProviderUnavailableError: no answer in time, or one of `TRANSIENT_STATUS`.
+            TlsError: the certificate does not verify.
+            ProviderAnswerError: the answer is larger than `MAX_BODY`, or sends us elsewhere.
+            UnsendableError: what was given makes no request.
+        """
+        parts = urlsplit(url)
+        left = TOTAL_TIMEOUT
+        if self.deadline is not None:
+            left = max(min(left, self.deadline - time.monotonic()), 0.1)
+        connection = self._connection(parts.scheme, parts.netloc)
+        path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        request = (method, path, body, dict(headers or {}))
+        call = _Call(connection, request, host=parts.netloc, left=left)
+        try:
+            response = _within(left, parts.netloc, call.made)
+        except CiIdentityError:
+            self._connections.pop((parts.scheme, parts.netloc), None)
+            call.give_up()
+            raise
+        _check_status(response)
+        return response
+
+    def _connection(self, scheme: str, netloc: str) -> HTTPConnection:
+        found = self._connections.get((scheme, netloc))
+        if found is None:
+            found = _open(scheme, netloc, self._network)
+            self._connections[scheme, netloc] = found
+        elif found.sock is not None and _is_dropped(found.sock):
+            found.close()  # it opens itself again
+        return found
+
+
+def _open(scheme: str, netloc: str, network: Network) -> HTTPConnection:
+    parts = urlsplit(f"{scheme}://{netloc}")
+    host, port = parts.hostname or "", parts.port
+    if scheme == "http":
+        return HTTPConnection(host, port or _HTTP_PORT)
+    context = _tls.context(network.ca_file)
+    if not network.proxy:
+        return HTTPSConnection(host, port or HTTPS_PORT, context=context)
+    proxy = urlsplit(network.proxy)
+    headers: dict[str, str] = {}
+    if proxy.username:
+        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
+    made = HTTPSConnection(proxy.hostname or "", proxy.port or _HTTP_PORT, context=context)
+    made.set_tunnel(host, port or HTTPS_PORT, headers)
+    return made
+
+
+def _is_dropped(connection: socket.socket) -> bool:
+    """True if the server has closed a connection that nobody uses, or talks out of turn."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class _Call:
+    """One request and its answer, on a thread of its own."""
+
+    def __init__(
+        self,
+        connection: HTTPConnection,
+        request: tuple[str, str, bytes | None, dict[str, str]],
+        *,
+        host: str,
+        left: float,
+    ) -> None:
+        self._connection = connection
+        self._request = request
+        self._host = host
+        self._left = left
+
+    def made(self) -> Response:
+        """Make the call."""
+        self._connect()
+        try:
+            self._connection.request(*self._request)
+        except (ValueError, UnicodeError):  # its text would show what is in the header
+            message = f"{self._host}: no request can be made of what was given"
+            raise UnsendableError(message) from None
+        except (OSError, HTTPException) as error:
+            raise self._unanswered(error) from None
+        try:
+            with closing(self._connection.getresponse()) as response:
+                return self._answer(response)
+        except (OSError, HTTPException, ValueError) as error:
+            raise self._unanswered(error) from None
+
+    def give_up(self) -> None:
+        """Close the connection under the thread that may still use it."""
+        if (opened := self._connection.sock) is not None:
+            with suppress(OSError):  # it was closed already
+                opened.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def _connect(self) -> None:
+        if self._connection.sock is not None:
+            return
+        self._connection.timeout = min(CONNECT_TIMEOUT, self._left)
+        try:
+            self._connection.connect()
+        except ssl.SSLError:
+            message = f"{self._host}: the server's certificate could not be verified"
+            raise TlsError(message) from None
+        except (OSError, HTTPException, ValueError) as error:
+            is_proxy = self._connection.host != urlsplit(f"//{self._host}").hostname
+            reason = "the proxy refused or is out of reach" if is_proxy else _reason(error)
+            message = f"{self._host}: no answer ({reason})"
+            raise ProviderUnavailableError(message, retry_after=0.0) from None
+        opened = cast("socket.socket", self._connection.sock)
+        opened.settimeout(min(READ_TIMEOUT, self._left))
+
+    def _answer(self, response: HTTPResponse) -> Response:
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        body = response.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY:
+            message = f"{self._host}: the answer is larger than {MAX_BODY} bytes"
+            raise ProviderAnswerError(message)
+        if response.length:  # how much of what was promised did not come
+            raise ConnectionResetError
+        if headers.get("content-encoding", "identity") != "identity":
+            message = f"{self._host}: the answer is packed, which nobody asked for"
+            raise ProviderAnswerError(message)
+        if response.will_close:
+            self._connection.close()
+        return Response(host=self._host, status=response.status, headers=headers, body=body)
+
+    def _unanswered(self, error: Exception) -> CiIdentityError:
+        return UnansweredError(f"{self._host}: no answer ({_reason(error)})", retry_after=0.0)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, OSError):
+        return "connection refused, reset, or the name is unknown"
+    return "the answer broke off"
+
+
+def _within(seconds: float, host: str, call: Callable[[], T]) -> T:
+    """Return `call()`, given up after `seconds`, or soon after a signal that ends us is pending.
+
+    The timeout of a connection is one for each piece: a server that drips its header would hold
+    us, and with us the revocation of every other lease, for as long as it likes.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(call())
+        except BaseException as error:  # noqa: BLE001  # carried over to who asked
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name=f"request to {host}", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < deadline:
+        thread.join(0.1)
+        if signal.sigpending() & _ENDING:
+            deadline = min(deadline, time.monotonic() + WHEN_CANCELLED)
+            thread.join(max(deadline - time.monotonic(), 0.0))
+    if failed:
+        raise failed[0]
+    if not done:
+        message = f"{host}: no answer (timed out)"
+        raise UnansweredError(message, retry_after=0.0)
+    return done[0]
+
+
+def _check_status(response: Response) -> None:
+    if response.status in TRANSIENT_STATUS:
+        header = response.headers.get("retry-after", "")
+        wait = float(header) if header.isdecimal() else 0.0
+        message = f"{response.host} answered {response.status}"
+        raise ProviderUnavailableError(message, retry_after=wait)
+    if response.status in _REDIRECTS and "location" in response.headers:
+        message = f"{response.host} sends us to another address; a token is not carried there"
+        raise ProviderAnswerError(message, hint="use the address of the server itself")
 
 
 def retry(call: Callable[[], T], *, budget: float, pause: Callable[[float], None]) -> T:

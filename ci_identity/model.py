@@ -1,11 +1,11 @@
 """The nouns of the product: small, frozen, and with nothing secret outside a `Secret`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 
+from ci_identity._record import Record, field
 from ci_identity.secret import Secret
 
 UnverifiedClaims = NewType("UnverifiedClaims", Mapping[str, object])
@@ -35,8 +35,7 @@ class SourceName(StrEnum):
     MACHINE = "machine"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubjectToken:
+class SubjectToken(Record):
     """The job's OIDC token as a source found it (RFC 8693's subject token).
 
     Attributes:
@@ -58,8 +57,7 @@ class SubjectToken:
     steered_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobIdentity:
+class JobIdentity(Record):
     """Who a job is, in words that are the same for every CI. Nothing here is verified by us.
 
     Attributes:
@@ -113,8 +111,7 @@ class Accept(StrEnum):
     AUDIENCES = "audiences"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Record):
     """One accepted value of a claim: text that must be equal, or a glob that says it is one."""
 
     text: str
@@ -124,8 +121,7 @@ class Wanted:
         return f"{{glob: {self.text}}}" if self.is_glob else self.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretReference:
+class SecretReference(Record):
     """One variable of the child and where in Vault its value is: `path#field`."""
 
     path: str
@@ -133,8 +129,7 @@ class SecretReference:
     is_public: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VaultTarget:
+class VaultTarget(Record):
     """A role of a Vault or OpenBao JWT auth method, and what the step needs from there."""
 
     role: str
@@ -146,16 +141,14 @@ class VaultTarget:
     secrets: Mapping[str, SecretReference] = field(default_factory=dict[str, SecretReference])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyStatement:
+class PolicyStatement(Record):
     """One line of a friendly session policy: these actions on these resources, no more."""
 
     allow: tuple[str, ...]
     on: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AwsTarget:
+class AwsTarget(Record):
     """An AWS role to assume with the job's token; `policy` is friendly form or raw JSON text."""
 
     role: str
@@ -165,8 +158,7 @@ class AwsTarget:
     endpoint: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GcpTarget:
+class GcpTarget(Record):
     """A workload identity provider, and the service account to impersonate if any.
 
     Attributes:
@@ -194,8 +186,7 @@ less. https://learn.microsoft.com/entra/identity-platform/configurable-token-lif
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AzureTarget:
+class AzureTarget(Record):
     """An Entra application, and the resources that tokens are asked for.
 
     Attributes:
@@ -210,8 +201,7 @@ class AzureTarget:
     authority: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubernetesTarget:
+class KubernetesTarget(Record):
     """A service account of a cluster that trusts the CI's issuer."""
 
     server: str
@@ -221,8 +211,7 @@ class KubernetesTarget:
     ca_file: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenExchangeTarget:
+class TokenExchangeTarget(Record):
     """A token endpoint that speaks RFC 8693, and where its tokens are revoked (RFC 7009)."""
 
     url: str
@@ -234,8 +223,7 @@ class TokenExchangeTarget:
 Target = VaultTarget | AwsTarget | GcpTarget | AzureTarget | KubernetesTarget | TokenExchangeTarget
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Record):
     """One row of the grants file: for which jobs, for how long, and for what.
 
     Attributes:
@@ -264,8 +252,7 @@ class Grant:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
+class Mismatch(Record):
     """One reason why a grant is not for a job.
 
     Attributes:
@@ -281,8 +268,7 @@ class Mismatch:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Record):
     """Whether a grant is for a job, and every reason why not."""
 
     grant: str
@@ -297,8 +283,7 @@ class Decision:
 # ── exchange ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(Record):
     """One credential from issue to end.
 
     Attributes:
@@ -314,8 +299,7 @@ class Lease:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handle:
+class Handle(Record):
     """What a reaper needs to end something that was issued. Never a secret.
 
     Attributes:
@@ -336,8 +320,7 @@ class Handle:
         return f"{self.kind}:{self.value}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AwsKeys:
+class AwsKeys(Record):
     """A session of AWS, as its SDKs use it.
 
     Attributes:
@@ -352,8 +335,7 @@ class AwsKeys:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GcpToken:
+class GcpToken(Record):
     """An access token of Google Cloud.
 
     Attributes:
@@ -367,8 +349,7 @@ class GcpToken:
     universe: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AzureToken:
+class AzureToken(Record):
     """An access token of Entra for one resource.
 
     Attributes:
@@ -382,8 +363,7 @@ class AzureToken:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AzureTokens:
+class AzureTokens(Record):
     """What a grant for Azure gives: a token for each of its resources.
 
     Attributes:
@@ -430,8 +410,7 @@ class Outcome(StrEnum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class Delivered(Record):
     """One variable for the child: its value, and whether it may be seen in the log."""
 
     value: Secret

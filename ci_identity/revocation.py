@@ -1,8 +1,8 @@
 """When a lease ends, and what is said if that fails."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ci_identity._record import Record
 from ci_identity.errors import RevocationError
 from ci_identity.exchangers.interface import Credential
 from ci_identity.model import Lease, Outcome
@@ -14,8 +14,7 @@ BUDGET_WHEN_CANCELLED = 5.0
 """Seconds after a signal: GitHub kills the tree 10 s after its SIGINT, and others wait too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revocation:
+class Revocation(Record):
     """How a lease ended.
 
     Attributes:

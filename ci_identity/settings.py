@@ -3,9 +3,9 @@
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from ci_identity._record import Record
 from ci_identity.errors import StateError
 
 GRANTS_FILES = (".ci-identity.yml", ".github/ci-identity.yml")
@@ -17,8 +17,7 @@ VARIABLES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """Where we look and where we write.
 
     Attributes:

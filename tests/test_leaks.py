@@ -6,13 +6,13 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 import ci_identity
+from ci_identity._record import Record
 from ci_identity.cli import COMMANDS
 from ci_identity.errors import CiIdentityError
 from ci_identity.grants.decide import decide
@@ -212,7 +212,9 @@ def test_reading_commands_leak_nothing(world: World, tmp_path: Path, ci: CI) -> 
 
 def seen_of(thing: object) -> str:
     """Everything that printing an object shows: `repr`, `str`, format, and its parts."""
-    parts = [getattr(thing, f.name) for f in fields(thing)] if is_dataclass(thing) else []
+    parts = (
+        [getattr(thing, name) for name in type(thing).fields_] if isinstance(thing, Record) else []
+    )
     below = [seen_of(part) for part in parts]
     return " ".join([repr(thing), str(thing), f"{thing}", f"{thing!r}", *below])
 

@@ -6,7 +6,6 @@ import logging
 import pickle  # noqa: TID251  # to see that it cannot be used
 import pprint
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from functools import partial
 from string import Template
 from typing import Any, cast
@@ -14,13 +13,13 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from ci_identity._record import Record, asdict, replace
 from ci_identity.secret import Secret
 
 TEXT = "correct-horse-battery-staple"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Record):
     token: Secret
 
 
@@ -37,7 +36,7 @@ SHOWS: dict[str, Callable[[Secret], object]] = {
     "f-string =": lambda secret: f"{secret=}",
     "template": lambda secret: Template("$x").substitute(x=secret),
     "list": lambda secret: str([secret, {"k": secret}, (secret,)]),
-    "dataclass": lambda secret: repr(Holder(token=secret)),
+    "record": lambda secret: repr(Holder(token=secret)),
     "exception": lambda secret: repr(ValueError(secret)) + str(ValueError(secret)),
     "pprint": pprint.pformat,
     "json default": lambda secret: json.dumps(secret, default=str),

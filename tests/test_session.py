@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as Flag
@@ -17,6 +16,7 @@ from threading import Event as Flag
 import hvac.exceptions
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import (
     AudienceError,
     CiIdentityError,

@@ -5,29 +5,30 @@ of an agent, which opens nothing to him, and can make a step take values of his 
 credential or a grant of ours he does not get. So `exec` says who has steered it.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import requests
-
 from ci_identity._address import is_loopback
-from ci_identity._http import Answer, HttpSession, Network
+from ci_identity._http import Answer, HttpSession
+from ci_identity._network import Network
+from ci_identity._record import Record, field
 from ci_identity.agent import AGENT
 from ci_identity.agent.instance import Instance
-from ci_identity.errors import CiIdentityError, ConflictingVariableError, DeliveryError
+from ci_identity.errors import (
+    CiIdentityError,
+    ConflictingVariableError,
+    DeliveryError,
+    UnsendableError,
+)
 from ci_identity.grants.variables import refusal
 from ci_identity.model import Delivered
 from ci_identity.secret import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(Record):
     """A grant as an agent gives it.
 
     Attributes:
@@ -41,8 +42,7 @@ class Given:
     variables: Mapping[str, Delivered]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
+class Agent(Record):
     """One agent of the job: where it is, and what it asks for."""
 
     address: str
@@ -54,19 +54,18 @@ class Agent:
         Raises:
             DeliveryError: it refuses, or is not there.
         """
-        host = urlsplit(self.address).netloc
         try:
             with HttpSession(Network()) as http:
                 headers = {"Authorization": self.bearer.reveal()}
                 response = http.get(self.address + path, headers=headers)
+        except UnsendableError:
+            message = f"{AGENT}: no request can be made of what is in the agent's folder"
+            raise DeliveryError(message) from None
         except CiIdentityError as error:
             message = f"the job's agent: {error}"
             raise DeliveryError(message) from None
-        except (requests.RequestException, UnicodeError):  # its text would show the bearer
-            message = f"{AGENT}: no request can be made of what is in the agent's folder"
-            raise DeliveryError(message) from None
-        answer = Answer(_json(response.content), host)
-        if response.status_code != HTTPStatus.OK:
+        answer = response.json()
+        if not response.is_ok:
             reason = answer.get("message")
             message = "the job's agent refused"
             raise DeliveryError(f"{message}: {reason}" if isinstance(reason, str) else message)
@@ -174,10 +173,3 @@ def _delivered(grant: str, key: str, value: object) -> Delivered:
         message = f"{grant}: what the job's agent gives is nothing that a grant can give"
         raise DeliveryError(message, cause=f"{AGENT} leads to something else than an agent of ours")
     return Delivered(value=Secret(text), is_public=is_public is True)
-
-
-def _json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

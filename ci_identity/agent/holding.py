@@ -3,10 +3,10 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from ci_identity._record import Record, replace
 from ci_identity.agent.asked_for import AskedFor
 from ci_identity.agent.instance import Held, Instance
 from ci_identity.agent.order import Order, is_for, named, steps_of
@@ -25,8 +25,7 @@ from ci_identity.session import Session
 _log = logging.getLogger("ci_identity")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class Granted(Record):
     """A grant that an agent holds.
 
     Attributes:

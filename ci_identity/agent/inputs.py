@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Never
 
+from ci_identity._record import replace
 from ci_identity.agent.order import ALL_STEPS, Inline, Order
 from ci_identity.errors import IdentityError, InputError
 from ci_identity.grants.format import GRANT, duration
@@ -27,7 +27,6 @@ _AZURE_RESOURCES = ("https://management.azure.com",)
 _THIS_JOB = ("issuer", "repository_id", "ref")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Input(Place):
     """Where a value of an inline grant stands: an input of the action."""
 

@@ -7,10 +7,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
+from ci_identity._record import Record, asdict
 from ci_identity.delivery.proc import look_at
 from ci_identity.errors import StateError
 from ci_identity.secret import Secret
@@ -23,8 +23,7 @@ _ADDRESS, _BEARER, _RECORD, _REPORT, _LOG = "address", "bearer", "agent.json", "
 _GRANTS = "grants.yml"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Record):
     """One lease of an agent, as its folder names it.
 
     Attributes:
@@ -39,8 +38,7 @@ class Held:
     step: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Running(Record):
     """Which process an agent is, and where it writes: enough to stop it, or to end what it left.
 
     Attributes:
@@ -126,7 +124,7 @@ class Instance:
         self.write(_GRANTS, text)
         return str(self.path / _GRANTS)
 
-    def write_record(self, record: Record) -> None:
+    def write_record(self, record: Running) -> None:
         """Say which process the agent is."""
         self.write(_RECORD, json.dumps(asdict(record)))
 
@@ -139,7 +137,7 @@ class Instance:
         """Say how it ended."""
         self.write(_REPORT, json.dumps(report))
 
-    def record(self) -> Record | None:
+    def record(self) -> Running | None:
         """Return which process the agent is; `None` if that is not there.
 
         Raises:
@@ -150,7 +148,7 @@ class Instance:
             return None
         try:
             held = tuple(Held(**one) for one in found.pop("held"))
-            return Record(**found, held=held)
+            return Running(**found, held=held)
         except (KeyError, TypeError):
             message = f"{self.path / _RECORD} is none that ci-identity wrote"
             raise StateError(message) from None

@@ -2,14 +2,13 @@
 
 import os
 import select
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity.delivery.steps import descends_from, find_runner
 from ci_identity.errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
+class Runner(Record):
     """A runner's process, held on to: no other one can take its place.
 
     Attributes:

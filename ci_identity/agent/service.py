@@ -10,14 +10,14 @@ import logging
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ci_identity._record import asdict, replace
 from ci_identity.agent import pointers
 from ci_identity.agent.asked_for import find_grants
 from ci_identity.agent.holding import Holding
-from ci_identity.agent.instance import Instance, Record
+from ci_identity.agent.instance import Instance, Running
 from ci_identity.agent.order import Order
 from ci_identity.agent.runner import Runner
 from ci_identity.agent.story import report
@@ -64,7 +64,7 @@ def serve(
         CiIdentityError: it could not get ready; what had been issued is revoked.
     """
     job = _job(environ)
-    record = Record.of_this_process(ledger=Settings.from_environ(job).ledger)
+    record = Running.of_this_process(ledger=Settings.from_environ(job).ledger)
     instance.write_record(record)  # before anything else: whoever stops us must find us
     with Signals() as signals, ExitStack() as stack:
         stack.callback(instance.remove, but_report=True)

@@ -5,11 +5,11 @@ import os
 import select
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ci_identity.agent.instance import Instance, Record
+from ci_identity._record import replace
+from ci_identity.agent.instance import Instance, Running
 from ci_identity.agent.report import Report
 from ci_identity.delivery.proc import look_at
 from ci_identity.errors import CiIdentityError, DeliveryError, LedgerError, RevocationError
@@ -24,7 +24,7 @@ PATIENCE = 25.0
 """Seconds that an agent has for its end: a `revocation.BUDGET`, and the writing."""
 
 
-def is_alive(record: Record) -> bool:
+def is_alive(record: Running) -> bool:
     """Whether the process is there that the record names."""
     try:
         return look_at(record.pid).started == record.started
@@ -55,7 +55,7 @@ def stop(instance: Instance, environ: Mapping[str, str]) -> Report:
         return _reclaim(record, environ)
 
 
-def _end(record: Record) -> None:
+def _end(record: Running) -> None:
     """Have the process end; after its time is over, whatever it still does."""
     try:
         held = os.pidfd_open(record.pid)
@@ -84,7 +84,7 @@ def _has_ended(held: int, seconds: float) -> bool:
 # ── of an agent that was killed ──────────────────────────────────────────────────────────────
 
 
-def _reclaim(record: Record, environ: Mapping[str, str]) -> Report:
+def _reclaim(record: Running, environ: Mapping[str, str]) -> Report:
     """Log in once more, and end what the ledger shows as live of the agent's leases."""
     _log.warning("the agent is gone without a word; what it left is ended from here")
     try:
@@ -112,7 +112,7 @@ def _reclaim(record: Record, environ: Mapping[str, str]) -> Report:
     return Report(stories=stories, errors=errors, exit_code=code)
 
 
-def _left(record: Record) -> "list[LiveLease]":
+def _left(record: Running) -> "list[LiveLease]":
     """Return the agent's leases whose end is not on record.
 
     Raises:

@@ -4,11 +4,11 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from ci_identity._record import asdict
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.cli.terminal import paint, print_json, print_table, warn
 from ci_identity.errors import LedgerTamperedError

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 
+from ci_identity._record import asdict
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, shown
 from ci_identity.errors import GrantsFileError

@@ -1,7 +1,6 @@
 """`ci-identity credential`: one grant to stdout, for SDKs that run a command to get credentials."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from ci_identity._address import check_address
-from ci_identity._http import Answer, HttpSession, Network
+from ci_identity._http import HttpSession
+from ci_identity._network import Network
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
@@ -109,8 +109,8 @@ def _ask(address: str, grant: str, bearer: Secret) -> AwsKeys:
     headers = {"Authorization": bearer.reveal()}
     with HttpSession(Network()) as http:
         response = http.get(f"{address}/aws/{quote(grant, safe='')}", headers=headers)
-    answer = Answer(_json(response.content), parts.netloc)
-    if not response.ok:
+    answer = response.json()
+    if not response.is_ok:
         reason = answer.get("message")
         message = f"{grant}: the step's endpoint refused"
         raise DeliveryError(f"{message}: {reason}" if isinstance(reason, str) else message)
@@ -120,10 +120,3 @@ def _ask(address: str, grant: str, bearer: Secret) -> AwsKeys:
         session_token=Secret(answer.text("Token")),
         expires_at=datetime.fromisoformat(answer.text("Expiration")).astimezone(UTC),
     )
-
-
-def _json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 
+from ci_identity._record import asdict, replace
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, plain, print_json, print_table, shown
 from ci_identity.grants.decide import unaccounted

@@ -8,10 +8,10 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ci_identity._record import Record
 from ci_identity.delivery.endpoint import Route
 from ci_identity.delivery.environ import AWS_CONFIG
 from ci_identity.delivery.interface import Door, delivered
@@ -31,8 +31,7 @@ PROCESS_FORMAT = "aws-credential-process"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AwsOffer:
+class AwsOffer(Record):
     """One grant's session, as it is on offer to the child.
 
     Attributes:

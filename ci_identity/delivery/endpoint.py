@@ -3,9 +3,9 @@
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 
+from ci_identity._record import Record
 from ci_identity.delivery.connection import Connection
 from ci_identity.delivery.listener import LOOPBACK, Listener, start_thread
 from ci_identity.delivery.message import Reply, Request
@@ -33,8 +33,7 @@ _MASKED_PREFIX = "gltok-"
 """GitLab's runner masks words that begin with it, at no cost (token_masker.go)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Record):
     """A request that has passed every check.
 
     Attributes:
@@ -46,8 +45,7 @@ class Asked:
     peer: Peer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Record):
     """What is served at one path.
 
     Attributes:

@@ -1,17 +1,16 @@
 """What an offer is: how the clients of one cloud ask for a grant's credential at the endpoint."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from ci_identity._record import Record
 from ci_identity.delivery.endpoint import Route
 from ci_identity.model import Delivered
 from ci_identity.secret import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class Door(Record):
     """Where a child finds what is on offer.
 
     Attributes:

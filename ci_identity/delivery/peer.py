@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ci_identity._record import Record, replace
 from ci_identity._text import printable
 from ci_identity.delivery import sock_diag
 from ci_identity.delivery.proc import Process, look_at, open_files, pids, tree
@@ -17,8 +17,7 @@ _REST = 20
 """How many times as long as it looked for strangers the door looks for none: 5 % of the time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(Record):
     """A process that asked.
 
     Attributes:
@@ -104,8 +103,7 @@ def _parent(process: Process) -> Process | None:
         return look_at(adopter) if adopter not in {process.parent, 0} else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Record):
     """Who is at the other end of a connection.
 
     Attributes:

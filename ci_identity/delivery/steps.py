@@ -9,8 +9,8 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
+from ci_identity._record import replace
 from ci_identity._text import shortened
 from ci_identity.delivery.peer import Peer, Tree
 from ci_identity.delivery.proc import Process, environ, look_at

@@ -5,11 +5,11 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from ci_identity._record import Record
 from ci_identity.doctor import readers
 from ci_identity.doctor.finding import Finding, Kind
 from ci_identity.doctor.shapes import has_password, recognise_id_token
@@ -18,8 +18,7 @@ MAX_FILE = 256 << 10
 """Bytes of a file that are read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WellKnown:
+class WellKnown(Record):
     """One kind of file.
 
     Attributes:

@@ -1,17 +1,16 @@
 """What known secrets look like: a small reviewed table, made for few false alarms."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
+from ci_identity._record import Record
 from ci_identity.delivery.environ import find_id_tokens, find_jwts
 from ci_identity.doctor.finding import Kind
 from ci_identity.model import UnverifiedClaims
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Record):
     """The look of one kind of token.
 
     Attributes:

@@ -3,10 +3,10 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
+from ci_identity._record import Record, field
 from ci_identity.grants.nodes import Node, Scalar, Sequence, Table
 
 T = TypeVar("T")
@@ -30,8 +30,7 @@ class Kind(Protocol[T_co]):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Record):
     """One value as text, that matches a pattern in full.
 
     Attributes:
@@ -70,8 +69,7 @@ class Text:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word(Generic[T]):
+class Word(Record, Generic[T]):
     """One of a few words, each of which stands for a value."""
 
     words: Mapping[str, T]
@@ -88,8 +86,7 @@ class Word(Generic[T]):
         return {"enum": [*self.words, *(typed[word] for word in self.words if word in typed)]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made(Generic[T]):
+class Made(Record, Generic[T]):
     """What `make` makes of a value of another kind; its `ValueError` says why not."""
 
     of: Kind[Any]
@@ -108,8 +105,7 @@ class Made(Generic[T]):
         return self.of.schema()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class List(Generic[T]):
+class List(Record, Generic[T]):
     """A list of values of one kind, never empty unless `minimum` says so."""
 
     of: Kind[T]
@@ -137,8 +133,7 @@ class List(Generic[T]):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names(Generic[T]):
+class Names(Record, Generic[T]):
     """A mapping whose keys are the author's own names.
 
     Attributes:
@@ -172,8 +167,7 @@ class Names(Generic[T]):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Record):
     """One key of a mapping: the kind of its value, and what it means."""
 
     of: Kind[Any]
@@ -181,8 +175,7 @@ class Key:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys(Generic[T]):
+class Keys(Record, Generic[T]):
     """A mapping with these keys and no others.
 
     Attributes:
@@ -231,8 +224,7 @@ class Keys(Generic[T]):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ByShape(Generic[T]):
+class ByShape(Record, Generic[T]):
     """A value that may be written in more than one shape."""
 
     expected: str

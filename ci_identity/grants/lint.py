@@ -1,15 +1,14 @@
 """What is allowed in a grants file and yet likely a mistake: findings with stable codes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
+from ci_identity._record import Record
 from ci_identity.grants import cutting, rules, unmatchable
 from ci_identity.grants.load import GrantsFile
 from ci_identity.model import Grant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Record):
     """One thing in a grants file that is likely not meant.
 
     Attributes:
@@ -29,8 +28,7 @@ class Finding:
     is_error: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Record):
     """One thing to look for: its check yields a message each time it is in a grant."""
 
     code: str
@@ -44,8 +42,7 @@ class Rule:
         return self.check.__doc__ or ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleAmong:
+class RuleAmong(Record):
     """A rule whose check looks at a grant among all the grants of the file."""
 
     code: str

@@ -5,10 +5,10 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from ci_identity._record import Record
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import FIRST_PREV, digest
 from ci_identity.ledger.writer import MAX_LINE
@@ -16,8 +16,7 @@ from ci_identity.ledger.writer import MAX_LINE
 _READ_HINT = "name the ledger that the run wrote: --ledger FILE, or CI_IDENTITY_LEDGER"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(Record):
     """What a whole, unbroken ledger amounts to.
 
     Attributes:

@@ -3,11 +3,11 @@
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from ci_identity._record import Record
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.verify import open_ledger, verify
@@ -37,8 +37,7 @@ def find(places: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Record):
     """What a number of ledgers tell.
 
     Attributes:
@@ -102,8 +101,7 @@ def _whatever_is_there(file: BinaryIO) -> Iterator[dict[str, object]]:
             yield cast("dict[str, object]", entry)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
+class Records(Record):
     """Where cuts are recorded.
 
     Attributes:

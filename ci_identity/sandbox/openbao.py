@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import hvac
+import requests
 
-from ci_identity._http import HttpSession, Network
 from ci_identity.errors import MissingDependencyError, ProviderUnavailableError
 from ci_identity.secret import Secret
 
@@ -108,10 +108,12 @@ class OpenBao:
 
     def client(self, *, namespace: str | None = None) -> hvac.Client:
         """Return a client with the root token, in `namespace`."""
+        session = requests.Session()
+        session.trust_env = False
         return hvac.Client(
             url=self.address,
             token=self.root_token.reveal(),
-            session=HttpSession(Network()),
+            session=session,
             namespace=namespace,
         )
 

@@ -5,11 +5,11 @@ The exchange is that of `getIDToken` in actions/toolkit (`packages/core/src/oidc
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from ci_identity._address import check_address, is_loopback
-from ci_identity._http import Network
+from ci_identity._network import Network
+from ci_identity._record import Record
 from ci_identity.errors import IssuerError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.sources.dialect import is_own_ref, text
@@ -63,8 +63,7 @@ def fork(claims: UnverifiedClaims) -> bool | None:
     return False if is_own else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forge:
+class Forge(Record):
     """One server of jobs that ask in this way.
 
     Attributes:

@@ -5,8 +5,8 @@ Read, not run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources.dialect import Dialect, has
 from ci_identity.sources.handed_over import HandOver
@@ -40,12 +40,11 @@ _VARIABLE = HandOver(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BitbucketSource:
+class BitbucketSource(Record):
     """The id token of a step of Bitbucket Pipelines."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -6,8 +6,8 @@ Read, not run.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
+from ci_identity._record import Record, field, replace
 from ci_identity.errors import AudienceError, TokenCommandError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.sources.dialect import Dialect, has, text
@@ -51,12 +51,11 @@ _VARIABLES = HandOver(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CircleCiSource:
+class CircleCiSource(Record):
     """The id token of a CircleCI job."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

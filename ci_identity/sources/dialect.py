@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity._text import printable
 from ci_identity.model import SourceName, UnverifiedClaims
 
@@ -18,8 +18,7 @@ def _cannot_tell(_: UnverifiedClaims) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(Record):
     """What the claims of one CI's tokens mean.
 
     Attributes:

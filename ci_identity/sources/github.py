@@ -6,17 +6,16 @@ The issuers and claims are those of docs.github.com, "OpenID Connect reference".
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ci_identity._http import Answer
+from ci_identity._record import Record, field
 from ci_identity.errors import ForkIdentityError, IdTokenPermissionError
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources import actions
 from ci_identity.sources.actions import REQUEST_TOKEN, REQUEST_URL, Forge, mint
 from ci_identity.sources.dialect import Dialect, has
-from ci_identity.sources.endpoint import load
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, utc_now
 
@@ -35,13 +34,12 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GitHubSource:
+class GitHubSource(Record):
     """The id token of a GitHub Actions job, on github.com, ghe.com or Enterprise Server."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
-    pause: Callable[[float], None] = field(default=time.sleep, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
+    pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     @property
     def name(self) -> str:
@@ -103,7 +101,7 @@ def _is_fork_pull_request(environ: Mapping[str, str]) -> bool:
         body = Path(environ.get("GITHUB_EVENT_PATH", "")).read_bytes()
     except (OSError, ValueError):
         return False
-    event = Answer(load(body), "the event")
+    event = Answer.from_json(body, "the event")
     base = event.get("pull_request", "base", "repo", "id")
     # A head without a repository is that of a fork that was deleted since.
     return base is not None and base != event.get("pull_request", "head", "repo", "id")

@@ -5,9 +5,9 @@ A job cannot ask for another audience at run time, so the one that fits is looke
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from ci_identity._record import Record, field
 from ci_identity.errors import AudienceError, IdTokenMissingError, MalformedTokenError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.secret import Secret
@@ -86,12 +86,11 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GitLabSource:
+class GitLabSource(Record):
     """The id tokens of a GitLab job, whatever the job named them."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -1,9 +1,9 @@
 """Whose job this is, by its variables: so that each source answers for its own CI alone."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from ci_identity._record import Record
 from ci_identity.errors import TwoCisError
 from ci_identity.model import SourceName, SubjectToken
 
@@ -55,8 +55,7 @@ def is_on(ci: SourceName, environ: Environ) -> bool:
     return MARKS[ci](environ)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ambiguity:
+class Ambiguity(Record):
     """Takes the place of the CIs' sources where the variables are of more than one CI.
 
     Which of them comes first would be chance, or the choice of whoever has set the other's.

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+from ci_identity._record import Record
 from ci_identity.exchangers.aws.visible import own_claims
 from ci_identity.model import UnverifiedClaims
 
@@ -27,8 +27,7 @@ _FROM_TOKEN = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class Provider(Record):
     """The IAM OIDC provider that a token's issuer must be in the role's account.
 
     Attributes:

@@ -3,13 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import ci_identity
+from ci_identity._record import replace
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.writer import Ledger
 from ci_identity.reclaim import IDENTITY

@@ -1,13 +1,13 @@
 """What Azure's clients are handed: the managed-identity protocol, variables, a bare token."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.delivery.azure import AzureOffer, answer, in_words, token_variables
 from ci_identity.delivery.endpoint import Asked, Peer, Refused, Reply, Request
 from ci_identity.delivery.interface import Door

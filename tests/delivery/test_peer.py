@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.delivery import peer, proc, sock_diag
 from ci_identity.delivery.peer import Doorway, Peer, Tree, is_available, look_everywhere
 from ci_identity.delivery.sock_diag import SocketDiag

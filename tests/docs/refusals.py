@@ -480,8 +480,7 @@ def exchange_life(stage: Stage) -> None:
 
 @causes("exchange-refused")
 def exchange_refused(stage: Stage) -> None:
-    stage.grants(address=stage.world.issuer.address)  # it answers, but is no Vault
-    stage.open()
+    ask_aws(stage, says(400, refusal("UnheardOf")))
 
 
 @causes("aws-denied")

@@ -27,6 +27,7 @@ SHOWN_ONLY = {
     "provider-unanswered",  # tests/exchangers/vault/test_faults.py; it would take the whole budget
     "delivery-not-renewed",  # tests/test_session_aws.py
     "not-cut",  # tests/cli/test_reap.py
+    "unsendable",  # tests/test_http.py
     "vault-narrowing",  # tests/exchangers/vault/test_exchange.py
 }
 """Errors that no test here brings about: they need another machine, or nothing raises them."""

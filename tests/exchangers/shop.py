@@ -3,12 +3,13 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import jwt
 
+from ci_identity._record import replace
 from ci_identity.exchangers.interface import Credential, ExchangeRequest
 from ci_identity.exchangers.vault import VaultCredential, VaultExchanger
 from ci_identity.model import (

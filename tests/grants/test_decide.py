@@ -1,6 +1,5 @@
 """A grant is for a job only if everything matches; each reason why not is found and explained."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci_identity._record import replace
 from ci_identity.grants.decide import decide
 from ci_identity.grants.load import parse
 from ci_identity.model import (

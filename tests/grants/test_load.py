@@ -1,7 +1,6 @@
 """The grants file is found where the design says, and read into values that cannot change."""
 
 import os
-from dataclasses import FrozenInstanceError, fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -220,7 +219,7 @@ def test_grants_cannot_be_changed(sample: GrantsFile) -> None:
     for mapping in (sample.grants, grant.conditions, grant.target.secrets):
         with pytest.raises(TypeError):
             mapping["x"] = None  # type: ignore[index]  # that it cannot be set is the point
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         grant.ttl = timedelta(1)  # type: ignore[misc]  # the same
 
 
@@ -247,7 +246,7 @@ def test_keys_of_a_target_are_the_fields_of_its_class(
     table: Keys[object], target: type[VaultTarget]
 ) -> None:
     """No field is out of reach of the file, and no key without a field."""
-    assert set(table.keys) == {field.name for field in fields(target)}
+    assert set(table.keys) == set(target.fields_)
 
 
 def test_every_target_has_a_table() -> None:

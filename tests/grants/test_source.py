@@ -1,10 +1,10 @@
 """`source`: a token that names no CI job is taken only for a grant that asks for it by name."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import GrantsFileError
 from ci_identity.grants.decide import decide, refusal
 from ci_identity.grants.load import parse

@@ -1,10 +1,10 @@
 """Which leases a ledger shows as live, and by which handles."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import LedgerTamperedError
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.live import live

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
+from ci_identity._record import replace
 from ci_identity.errors import LedgerError
 from ci_identity.reaping.aws import Cutter, cut, prune
 from ci_identity.reaping.denial import name

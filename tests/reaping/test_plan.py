@@ -1,7 +1,6 @@
 """What is still alive is told from the ledger alone, and nothing in it is believed unread."""
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_identity._record import replace
 from ci_identity.ledger.entry import Event
 from ci_identity.reaping.denial import covers, document, name, until
 from ci_identity.reaping.plan import (

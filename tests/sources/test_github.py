@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import responses
 
 from ci_identity.errors import (
     AudienceError,
@@ -25,6 +24,7 @@ from ci_identity.model import SubjectToken, UnverifiedClaims
 from ci_identity.sources.actions import PROBE_AUDIENCE, check_issuer
 from ci_identity.sources.endpoint import MINT_BUDGET
 from ci_identity.sources.github import GITHUB, GitHubSource
+from tests.wire import wired
 
 if TYPE_CHECKING:
     from tests.sources.conftest import Endpoint, Reply
@@ -374,19 +374,19 @@ def test_the_bearer_is_not_sent_in_the_clear(url: str, now: datetime) -> None:
         ({"GITHUB_SERVER_URL": "https://ghes.example"}, "https://ghes.example/_services/token$"),
     ],
 )
-@responses.activate
 def test_a_token_that_comes_from_afar_must_have_the_servers_issuer(
     server: dict[str, str], said: str | None, sign: Sign, now: datetime
 ) -> None:
     """Any address but this machine's is a GitHub; without GITHUB_SERVER_URL it is github.com."""
     url = "https://pipelines.example/token"
-    responses.get(url, json={"value": sign(iss=_COM)})
     environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": url, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": _BEARER}
-    if said is None:
-        assert _fetch(environ | server, now) is not None
-        return
-    with pytest.raises(IssuerError, match=said):
-        _fetch(environ | server, now)
+    with wired() as pipelines:
+        pipelines.says(f"{url}?audience=vault", json.dumps({"value": sign(iss=_COM)}))
+        if said is None:
+            assert _fetch(environ | server, now) is not None
+            return
+        with pytest.raises(IssuerError, match=said):
+            _fetch(environ | server, now)
 
 
 @pytest.mark.parametrize("server", ["github.com", "http://ghes.example", "https://[", ""])

@@ -47,6 +47,7 @@ class Clients(ABC):
 
         Raises:
             ConfigurationError: the grant is not for Vault or OpenBao, or the session is not open.
+            MissingDependencyError: hvac is not installed (the extra `vault`).
         """
         from ci_identity.exchangers.vault import VaultCredential  # noqa: PLC0415  # on demand
 
@@ -54,7 +55,11 @@ class Clients(ABC):
         if not isinstance(credential, VaultCredential) or credential.step is None:
             message = f"the session for {self.grant.name} has no open Vault token"
             raise ConfigurationError(message, hint="use a vault grant, inside the with block")
-        return credential.step.hvac
+        try:
+            return credential.step.hvac()
+        except ImportError:
+            message = "session.hvac() needs hvac"
+            raise MissingDependencyError(message, hint="pip install 'ci-identity[vault]'") from None
 
     def boto3(self) -> "boto3.Session":
         """Return a `boto3.Session` that signs with the keys of the moment; closing ends it.

@@ -69,6 +69,14 @@ class SettingError(ConfigurationError):
     hint = "correct or unset the variable that the message names"
 
 
+class UnsendableError(ConfigurationError):
+    """A value that goes into a request has a character that no request can have."""
+
+    code = "unsendable"
+    cause = "a value that goes into the header of a request has a line break, or is not Latin-1"
+    hint = "look at the variables that the request is made of"
+
+
 class InsecureAddressError(ConfigurationError):
     """An address is plain http, or is not an address of a server at all."""
 

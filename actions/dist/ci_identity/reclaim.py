@@ -8,10 +8,11 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ci_identity._record import replace
 from ci_identity.errors import (
     CiIdentityError,
     ConfigurationError,

@@ -3,9 +3,9 @@
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from ci_identity._record import replace
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.refusal import Refused
 from ci_identity.errors import LedgerError

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from threading import RLock
 from types import TracebackType
 from typing import Self, cast
 
+from ci_identity._record import replace
 from ci_identity._text import lasting
 from ci_identity.clients import Clients
 from ci_identity.delivery.environ import Environment, kept_redirects

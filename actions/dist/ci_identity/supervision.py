@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from ci_identity._record import Record
 from ci_identity.delivery.process import (
     Streams,
     adopt_orphans,
@@ -42,8 +42,7 @@ _TICK = 0.5
 _TICK_WHEN_ENDING = 0.02
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Record):
     """How long each part of an ending may take, in seconds (DESIGN 2.7).
 
     Attributes:
@@ -57,8 +56,7 @@ class Patience:
     silence: float = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(Record):
     """How a run went.
 
     Attributes:

@@ -5,10 +5,10 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#po
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn, cast
 
+from ci_identity._record import Record
 from ci_identity._text import shortened
 from ci_identity.errors import AwsPolicyError
 from ci_identity.model import AwsTarget, PolicyStatement
@@ -25,8 +25,7 @@ _ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 _Statement = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPolicy:
+class SessionPolicy(Record):
     """What narrows one session.
 
     Attributes:

@@ -5,13 +5,12 @@ Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWe
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from urllib.parse import urlsplit
 from xml.parsers import expat
 
 from ci_identity._http import Answer, HttpSession
+from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError
 from ci_identity.secret import Secret
 
@@ -44,8 +43,7 @@ class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the call
         self.text = text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Record):
     """What STS issued.
 
     Attributes:
@@ -73,10 +71,10 @@ def assume_role(http: HttpSession, url: str, parameters: Mapping[str, str]) -> S
         ProviderUnavailableError: it did not answer, or not as STS does.
     """
     form = {"Action": ACTION, "Version": VERSION, **parameters}
-    response = http.post(url, data=form, headers={"User-Agent": "ci-identity"})
+    response = http.post(url, form=form, headers={"User-Agent": "ci-identity"})
     host = urlsplit(url).netloc
-    answer = parse(response.content, host, status=response.status_code)
-    if response.status_code == HTTPStatus.OK:
+    answer = parse(response.body, host, status=response.status)
+    if response.is_ok:
         return _session(answer, host)
     raise Refused(answer.text(*_ERROR, "Code"), str(answer.get(*_ERROR, "Message")))
 

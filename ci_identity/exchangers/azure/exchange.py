@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from ci_identity._address import check_address
-from ci_identity._http import HttpSession, Network, retry
+from ci_identity._http import HttpSession, retry
+from ci_identity._network import Network
 from ci_identity.errors import (
     AzureApplicationError,
     AzureTokenTimeError,

@@ -8,11 +8,8 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote, urlsplit
-
-import requests
 
 from ci_identity._http import Answer, HttpSession
 from ci_identity.errors import ProviderAnswerError
@@ -117,7 +114,7 @@ class Client:
             "delegates": [f"{_ACCOUNT}{delegate}" for delegate in delegates],
         }
         headers = {"Authorization": f"Bearer {token.access_token.reveal()}"}
-        answer = self._post(url, headers, json=body)
+        answer = self._post(url, headers, json_body=body)
         expires_at = _time(answer.text("expireTime"), urlsplit(url).netloc)
         return _token(answer.text("accessToken"), expires_at, urlsplit(url).netloc)
 
@@ -125,7 +122,7 @@ class Client:
         """Ask the token endpoint; what it gives ends at `until` if it does not say when."""
         fixed = {"grant_type": GRANT_TYPE, "requested_token_type": ACCESS_TOKEN}
         asked_at, host = self._now(), urlsplit(self._sts).netloc
-        answer = self._post(self._sts, {}, data={**fixed, **form})
+        answer = self._post(self._sts, {}, form={**fixed, **form})
         if answer.get("expires_in") is not None:
             until = min(until, asked_at + timedelta(seconds=answer.integer("expires_in")))
         return _token(answer.text("access_token"), until, host)
@@ -133,8 +130,11 @@ class Client:
     def _post(self, url: str, headers: Mapping[str, str], **body: Any) -> Answer:
         host = urlsplit(url).netloc
         response = self._open_http(url).post(url, headers={**self._headers, **headers}, **body)
-        answer = _json(response, host)
-        if response.status_code == HTTPStatus.OK:
+        answer = response.json()
+        if not answer.is_object:
+            message = f"{host} does not answer as Google does (status {response.status})"
+            raise ProviderAnswerError(message)
+        if response.is_ok:
             return answer
         if isinstance(answer.get("error"), str):  # RFC 6749, section 5.2
             raise Refused(answer.text("error"), str(answer.get("error_description")))
@@ -154,14 +154,6 @@ def _rule(rule: Mapping[str, str]) -> Mapping[str, object]:
     if condition := rule.get("condition"):
         found["availabilityCondition"] = {"expression": condition}
     return found
-
-
-def _json(response: requests.Response, host: str) -> Answer:
-    try:
-        return Answer(cast("object", json.loads(response.content)), host)
-    except (ValueError, RecursionError):
-        message = f"{host} does not answer as Google does (status {response.status_code})"
-        raise ProviderAnswerError(message) from None
 
 
 def _token(text: str, expires_at: datetime, host: str) -> GcpToken:

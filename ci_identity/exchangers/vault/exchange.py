@@ -14,7 +14,8 @@ from functools import partial
 from typing import cast
 
 from ci_identity._address import check_address
-from ci_identity._http import Answer, Network
+from ci_identity._http import Answer
+from ci_identity._network import Network
 from ci_identity.errors import (
     ConfigurationError,
     ProviderAnswerError,
@@ -90,14 +91,9 @@ class VaultExchanger:
 
     def _login(self, credential: VaultCredential, request: ExchangeRequest) -> None:
         anonymous = self._client(_auth_namespace(self._target))
-        login = partial(
-            anonymous.call,
-            anonymous.hvac.auth.jwt.jwt_login,
-            self._target.role,
-            request.subject_token.token.reveal(),
-            use_token=False,
-            path=self._target.mount,
-        )
+        path = f"auth/{self._target.mount.strip('/')}/login"
+        token = request.subject_token.token
+        login = partial(anonymous.post, path, {"role": self._target.role, "jwt": token.reveal()})
         asked_at = datetime.now(UTC)
         answer = _ask(
             partial(_warn_if_unanswered, login, request), request, f"the login at {self.target}"
@@ -129,7 +125,7 @@ class VaultExchanger:
         login = present(credential.login)
         increment = f"{request.ttl.total_seconds():.0f}s"
         asked_at = datetime.now(UTC)
-        renew = partial(login.call, login.hvac.auth.token.renew_self, increment=increment)
+        renew = partial(login.post, "auth/token/renew-self", {"increment": increment})
         try:
             life = _life(retried(renew, request))
         except Refused:
@@ -202,17 +198,16 @@ class VaultExchanger:
     def _make_child(self, credential: VaultCredential, request: ExchangeRequest) -> None:
         login = present(credential.login)
         ttl = f"{request.ttl.total_seconds():.0f}s"
-        create = partial(
-            login.call,
-            login.hvac.auth.token.create,
-            policies=list(self._target.policies),
-            ttl=ttl,
-            explicit_max_ttl=ttl,
-            meta=_metadata(request),
-            display_name="ci-identity",
-            no_default_policy=True,
-            renewable=False,
-        )
+        asked = {
+            "policies": list(self._target.policies),
+            "ttl": ttl,
+            "explicit_max_ttl": ttl,
+            "meta": _metadata(request),
+            "display_name": "ci-identity",
+            "no_default_policy": True,
+            "renewable": False,
+        }
+        create = partial(login.post, "auth/token/create", asked)
         asked_at = datetime.now(UTC)
         names = ", ".join(self._target.policies)
         answer = _ask(create, request, f"a child token with the policies {names}")
@@ -307,7 +302,7 @@ def _metadata(request: ExchangeRequest) -> dict[str, str]:
 
 def _is_static(client: VaultClient, path: str, request: ExchangeRequest) -> bool:
     """True if what is read at `path` has no lease, by the kind of engine that is mounted there."""
-    ask = partial(client.call, client.hvac.adapter.get, f"/v1/sys/internal/ui/mounts/{path}")
+    ask = partial(client.read, f"sys/internal/ui/mounts/{path}")
     try:
         return retried(ask, request).get("data", "type") in _STATIC_ENGINES
     except Refused:

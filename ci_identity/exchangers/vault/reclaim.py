@@ -62,7 +62,7 @@ def _end(
 
 
 def _revoke_accessor(client: VaultClient, accessor: str) -> None:
-    check_confirmed(client.call(client.hvac.auth.token.revoke_accessor, accessor))
+    check_confirmed(client.post("auth/token/revoke-accessor", {"accessor": accessor}))
 
 
 def _lacks(path: str) -> str:

@@ -42,7 +42,7 @@ def read_secrets(
 
 def _read(client: VaultClient, path: str, target: VaultTarget, request: ExchangeRequest) -> Answer:
     try:
-        return retried(partial(client.call, client.hvac.read, path), request)
+        return retried(partial(client.read, path), request)
     except ProviderUnavailableError as error:
         cause = f"{error.cause}; or what is behind this path, a database say, is down"
         message = f"reading {path}: {error}"

@@ -3,12 +3,12 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ci_identity._http import READ_TIMEOUT
+from ci_identity._record import replace
 from ci_identity.errors import (
     AwsPolicyError,
     AwsRoleError,

@@ -1,13 +1,13 @@
 """The same exchange at an STS that nobody here wrote, and its keys in a real SDK's hands."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from ci_identity._record import replace
 from ci_identity.model import PolicyStatement
 from tests.exchangers.aws.stage import LEASE, ROLE, Stage, target
 

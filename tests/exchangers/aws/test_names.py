@@ -1,11 +1,11 @@
 """The session's name: in AWS's charset and length, readable, and never two leases' at once."""
 
 import re
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_identity._record import replace
 from ci_identity.exchangers.aws.names import session_name
 from tests.exchangers.aws.stage import LEASE, gitlab_job, job
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-import requests
-import responses
 
 from ci_identity.errors import (
     AwsAccessDeniedError,
@@ -34,15 +32,16 @@ from tests.exchangers.aws.stage import (
     refusal,
     subject_token,
 )
+from tests.wire import LOST, NEVER_SENT, Wire, wired
 
 URL = "https://sts.eu-west-1.amazonaws.com"
 FORM = {"RoleArn": ROLE, "RoleSessionName": NAME, "DurationSeconds": "900"}
 
 
 @pytest.fixture
-def aws() -> Iterator[responses.RequestsMock]:
-    """The regional STS of Ireland, for requests' eyes."""
-    with responses.RequestsMock() as aws:
+def aws() -> Iterator[Wire]:
+    """The regional STS of Ireland."""
+    with wired() as aws:
         yield aws
 
 
@@ -159,9 +158,9 @@ PERMANENT = [
 
 
 @pytest.mark.parametrize("case", PERMANENT, ids=lambda case: f"{case.code[:24]} {case.said[:16]}")
-def test_what_will_not_pass_is_asked_once(aws: responses.RequestsMock, case: Case) -> None:
+def test_what_will_not_pass_is_asked_once(aws: Wire, case: Case) -> None:
     """One round trip; none of AWS's words are repeated, and a code only if it looks like one."""
-    aws.post(URL, status=case.status, body=refusal(case.code, case.text))
+    aws.says(URL, refusal(case.code, case.text), status=case.status)
     stage = Stage()
     error = stage.refuse()
     assert type(error) is case.error
@@ -191,11 +190,11 @@ TRANSIENT = {
 
 
 @pytest.mark.parametrize(("status", "body"), TRANSIENT.values(), ids=TRANSIENT)
-def test_what_may_pass_is_asked_again(aws: responses.RequestsMock, status: int, body: str) -> None:
+def test_what_may_pass_is_asked_again(aws: Wire, status: int, body: str) -> None:
     """Two such answers and a session: three calls, with a pause before each but the first."""
     for _ in range(2):
-        aws.post(URL, status=status, body=body)
-    aws.post(URL, body=answer(FORM))
+        aws.says(URL, body, status=status)
+    aws.says(URL, answer(FORM))
     stage = Stage()
     stage.exchange()
     assert (len(aws.calls), len(stage.pauses), stage.minted) == (3, 2, 0)
@@ -203,9 +202,9 @@ def test_what_may_pass_is_asked_again(aws: responses.RequestsMock, status: int, 
 
 @pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize(("status", "body"), TRANSIENT.values(), ids=TRANSIENT)
-def test_what_does_not_pass_in_time(aws: responses.RequestsMock, status: int, body: str) -> None:
+def test_what_does_not_pass_in_time(aws: Wire, status: int, body: str) -> None:
     """When the budget is over, what AWS said last is told; it is worth another try later."""
-    aws.post(URL, status=status, body=body)
+    aws.says(URL, body, status=status)
     error = Stage().refuse()
     assert type(error) is ProviderUnavailableError
     assert error.retry_after == 0.0
@@ -215,21 +214,12 @@ def test_what_does_not_pass_in_time(aws: responses.RequestsMock, status: int, bo
         assert f"{GITHUB}/.well-known/openid-configuration" in error.hint
 
 
-BROKEN = {
-    "read timeout": requests.exceptions.ReadTimeout(JWT),
-    "reset": requests.exceptions.ConnectionError(ConnectionResetError(JWT)),
-    "cut": requests.exceptions.ChunkedEncodingError(JWT),
-}
-
-
-@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
-def test_lost_answer_is_said_and_asked_for_again(
-    aws: responses.RequestsMock, fault: Exception
-) -> None:
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+def test_lost_answer_is_said_and_asked_for_again(aws: Wire, fault: Exception) -> None:
     """Nobody knows what came of it: the name of what may be there is said each time."""
     for _ in range(2):
-        aws.post(URL, body=fault)
-    aws.post(URL, body=answer(FORM))
+        aws.fails(URL, fault)
+    aws.says(URL, answer(FORM))
     stage = Stage()
     stage.exchange()
     assert len(aws.calls) == 3
@@ -237,41 +227,45 @@ def test_lost_answer_is_said_and_asked_for_again(
 
 
 @pytest.mark.usefixtures("brief")
-@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
-def test_lost_answer_and_no_time_left(aws: responses.RequestsMock, fault: Exception) -> None:
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+def test_lost_answer_and_no_time_left(aws: Wire, fault: Exception) -> None:
     """The error says what to look for in CloudTrail."""
-    aws.post(URL, body=fault)
+    aws.fails(URL, fault)
     error = Stage().refuse()
     assert type(error) is UnansweredError
     assert NAME in error.hint
     assert len(aws.calls) == 1
 
 
-def test_request_that_never_went_out(aws: responses.RequestsMock) -> None:
+@pytest.mark.parametrize("fault", ["connect timeout", "refused"])
+def test_request_that_never_went_out(aws: Wire, fault: str) -> None:
     """No connection, no session: it is asked again, and nobody is warned of one."""
-    aws.post(URL, body=requests.exceptions.ConnectTimeout())
-    aws.post(URL, body=answer(FORM))
+    aws.fails(URL, NEVER_SENT[fault], is_sent=False)
+    aws.says(URL, answer(FORM))
     stage = Stage()
     stage.exchange()
     assert (len(aws.calls), stage.warnings) == (2, [])
 
 
-ELSEWHERE: dict[str, tuple[dict[str, object], type[CiIdentityError]]] = {
-    "redirect": (
-        {"status": 307, "headers": {"Location": "https://evil.example"}},
-        ProviderAnswerError,
-    ),
-    "page": ({"status": 403, "body": "<html>Forbidden by WORDS</html>"}, ProviderAnswerError),
-    "tls": ({"body": requests.exceptions.SSLError()}, TlsError),
-}
+def test_somebody_else_sends_us_on(aws: Wire) -> None:
+    """A redirect is followed by nobody: one call, and the host is named."""
+    aws.says(URL, status=307, Location="https://evil.example")
+    _is_elsewhere(aws, ProviderAnswerError)
 
 
-@pytest.mark.parametrize(("said", "kind"), ELSEWHERE.values(), ids=ELSEWHERE)
-def test_somebody_else_answers(
-    aws: responses.RequestsMock, said: dict[str, object], kind: type[CiIdentityError]
-) -> None:
-    """A proxy's page, a redirect, a certificate of nobody's: one call, and the host is named."""
-    aws.add(responses.POST, URL, **said)  # type: ignore[arg-type]  # as its keywords have it
+def test_somebody_else_answers(aws: Wire) -> None:
+    """A proxy's page: one call, and the host is named."""
+    aws.says(URL, "<html>Forbidden by WORDS</html>", status=403)
+    _is_elsewhere(aws, ProviderAnswerError)
+
+
+def test_somebody_else_is_there(aws: Wire) -> None:
+    """A certificate of nobody's: nothing is sent, and the host is named."""
+    aws.fails(URL, NEVER_SENT["certificate"], is_sent=False)
+    _is_elsewhere(aws, TlsError)
+
+
+def _is_elsewhere(aws: Wire, kind: type[CiIdentityError]) -> None:
     error = Stage().refuse()
     assert type(error) is kind
     assert "sts.eu-west-1.amazonaws.com" in str(error)
@@ -288,10 +282,10 @@ def test_somebody_else_answers(
     ids=["audience", "provider", "token"],
 )
 def test_claims_in_a_message_are_made_printable(
-    aws: responses.RequestsMock, claims: dict[str, str], text: str
+    aws: Wire, claims: dict[str, str], text: str
 ) -> None:
     """The issuer and the audience are text of strangers."""
-    aws.post(URL, status=400, body=refusal("InvalidIdentityToken", text))
+    aws.says(URL, refusal("InvalidIdentityToken", text), status=400)
     error = Stage(token=subject_token(**claims)).refuse()
     assert "\\u202e{issuer}xxx" in str(error)
     assert len(str(error)) < 500

@@ -2,13 +2,13 @@
 
 import json
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from ci_identity._http import READ_TIMEOUT
+from ci_identity._record import replace
 from ci_identity.errors import (
     AzureApplicationError,
     AzureResourceError,

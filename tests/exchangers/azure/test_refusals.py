@@ -1,10 +1,10 @@
 """What Entra refuses, by its own codes: one call, the cause, and nothing of its text."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import (
     AzureApplicationError,
     AzureAudienceError,

@@ -7,7 +7,7 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from ci_identity._http import HttpSession, Network
+from ci_identity._network import Network
 from ci_identity.errors import (
     ProviderAnswerError,
     TokenLifeError,
@@ -16,6 +16,7 @@ from ci_identity.errors import (
 )
 from ci_identity.exchangers import exchanger_for
 from ci_identity.exchangers.vault import VaultExchanger
+from ci_identity.exchangers.vault.sdk import hvac_client
 from ci_identity.model import Grant, Outcome, Wanted
 from tests.audit import is_alive
 from tests.exchangers.front import Front, with_
@@ -86,16 +87,16 @@ def test_child_cannot_read_what_the_login_could(shop: Shop) -> None:
     with shop.exchange() as seen:
         assert seen.credential.login is not None
         assert seen.credential.step is not None
-        assert may_read(seen.credential.login.hvac, other)
-        assert may_read(seen.credential.step.hvac, shop.path)
-        assert not may_read(seen.credential.step.hvac, other)
+        assert may_read(seen.credential.login.hvac(), other)
+        assert may_read(seen.credential.step.hvac(), shop.path)
+        assert not may_read(seen.credential.step.hvac(), other)
 
 
 def test_child_cannot_make_tokens_or_end_leases(shop: Shop) -> None:
     """What the login needs for its work is not passed on."""
     with shop.exchange() as seen:
         assert seen.credential.step is not None
-        step = seen.credential.step.hvac
+        step = seen.credential.step.hvac()
         with pytest.raises(hvac.exceptions.Forbidden):
             step.auth.token.create(policies=[f"{shop.name}-step"])
         with pytest.raises(hvac.exceptions.Forbidden):
@@ -130,7 +131,7 @@ def test_both_tokens_are_recorded_with_handles(shop: Shop) -> None:
         assert [token["path"] for token in tokens] == ["auth/jwt/login", "auth/token/create"]
         assert seen.credential.step is not None
         assert seen.credential.login is not None
-        bearers = [client.hvac.token for client in (seen.credential.login, seen.credential.step)]
+        bearers = [client.hvac().token for client in (seen.credential.login, seen.credential.step)]
     assert len({handle.fingerprint for handle in seen.handles}) == 2
     for handle, bearer in zip(seen.handles, bearers, strict=True):
         assert handle.fingerprint
@@ -364,7 +365,7 @@ def test_address_of_the_environment_is_used_and_named(shop: Shop, name: str) -> 
 
 
 def test_client_finds_no_token_by_itself(monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:
-    """The session that SDKs are handed does not read ~/.netrc or the environment either."""
+    """The client that callers are handed does not read ~/.netrc or the environment either."""
     monkeypatch.setenv("VAULT_TOKEN", shop.openbao.root_token.reveal())
-    client = hvac.Client(url=shop.openbao.address, token="", session=HttpSession(Network()))
+    client = hvac_client(shop.openbao.address, Network(), None, None)
     assert not client.is_authenticated()

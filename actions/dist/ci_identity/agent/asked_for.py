@@ -1,8 +1,8 @@
 """The grants that an agent is asked for: those of a file, or the one that the inputs describe."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from ci_identity._record import Record
 from ci_identity.agent.inputs import for_this_job
 from ci_identity.agent.order import Inline, Order
 from ci_identity.exchangers import exchanger_for
@@ -12,8 +12,7 @@ from ci_identity.sources import fetch, sources
 from ci_identity.sources.interface import Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedFor:
+class AskedFor(Record):
     """The grants, and where whoever ends their leases after us finds them.
 
     Attributes:

@@ -1,10 +1,10 @@
 """What an agent is asked to do: which grants, for which steps, how delivered, for how long."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from ci_identity._record import Record, field
 from ci_identity.delivery.peer import Peer
 from ci_identity.errors import ConfigurationError
 from ci_identity.model import DeliveryMode, Grant
@@ -13,8 +13,7 @@ ALL_STEPS = "all"
 """In the place of step ids: every step of the job."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inline:
+class Inline(Record):
     """A grant that was made of the action's inputs, for the job that made it.
 
     Attributes:
@@ -26,8 +25,7 @@ class Inline:
     keys: Mapping[str, object] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Record):
     """What an agent is asked to do.
 
     Attributes:

@@ -5,9 +5,9 @@ Whoever stops an agent waits for it: nothing here needs a session or a provider.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
+from ci_identity._record import Record
 from ci_identity._text import shortened
 
 Story = Mapping[str, Any]
@@ -15,8 +15,7 @@ Story = Mapping[str, Any]
 strangers wrote."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Record):
     """How an agent's grants ended.
 
     Attributes:

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from ci_identity._http import HttpSession, Network
+from ci_identity._http import HttpSession
+from ci_identity._network import Network
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import has_colour, paint, print_table
 from ci_identity.errors import CiIdentityError
@@ -72,9 +74,10 @@ def _show_dead_tokens(world: World) -> bool:
             continue
         made: Any = entry.get("auth") if path.endswith("/login") else entry["response"]["auth"]
         answer = client.get(url, headers={"X-Vault-Token": made["client_token"]})
-        statuses.append(answer.status_code)
+        statuses.append(answer.status)
         what = "the login's" if path.endswith("/login") else "the step's"
-        rows.append((what, ", ".join(made["policies"]), f"{answer.status_code} {answer.reason}"))
+        said = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+        rows.append((what, ", ".join(made["policies"]), said))
     print_table(rows)
     return len(statuses) == 2 and set(statuses) == {403}  # noqa: PLR2004  # both refused
 

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
+from ci_identity._record import asdict
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, print_table
 from ci_identity.doctor.environment import NOT_LOOKED_AT, find

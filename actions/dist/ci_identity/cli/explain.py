@@ -3,9 +3,9 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
+from ci_identity._record import asdict
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.cli.terminal import paint, print_json, print_table
 from ci_identity.cli.verdict import lines, read_policy

@@ -6,11 +6,11 @@ reference". What clients ask was measured; which variables they read is beside e
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from ci_identity._record import Record
 from ci_identity._text import shortened
 from ci_identity.delivery.endpoint import Asked, Refused, Reply, Route
 from ci_identity.delivery.interface import Door, delivered
@@ -25,8 +25,7 @@ _HEADER = "X-IDENTITY-HEADER"
 _OTHER_IDENTITIES = ("object_id", "principal_id", "mi_res_id", "msi_res_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AzureOffer:
+class AzureOffer(Record):
     """One grant's tokens, as they are on offer to the child.
 
     Attributes:

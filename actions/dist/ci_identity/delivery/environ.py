@@ -4,12 +4,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Never
 
 from ci_identity._jws import decode
+from ci_identity._record import Record
 from ci_identity.errors import DeliveryError
 from ci_identity.model import UnverifiedClaims
 
@@ -28,8 +28,7 @@ class Power(StrEnum):
     REDIRECT = "leads to another credential"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ambient:
+class Ambient(Record):
     """A variable that a step does not inherit.
 
     Attributes:

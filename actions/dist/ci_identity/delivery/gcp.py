@@ -8,11 +8,11 @@ what mints it comes near the child. Source: https://google.aip.dev/auth/4117.
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from ci_identity._record import Record, field
 from ci_identity.delivery.endpoint import Asked, Refused, Reply, Route
 from ci_identity.delivery.interface import Door, delivered
 from ci_identity.delivery.refusal import Reason
@@ -59,8 +59,7 @@ class Nonces:
         return is_ours
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GcpOffer:
+class GcpOffer(Record):
     """One grant's access token, as it is on offer to the child.
 
     Attributes:

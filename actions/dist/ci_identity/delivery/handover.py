@@ -6,11 +6,11 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from ci_identity._record import replace
 from ci_identity.delivery.endpoint import Asked, Endpoint, Route
 from ci_identity.delivery.environ import Environment, clean, private_files
 from ci_identity.delivery.interface import Door, Offer

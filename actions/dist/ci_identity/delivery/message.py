@@ -7,10 +7,11 @@ way to smuggle a request does.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
+
+from ci_identity._record import Record, field
 
 MAX_HEAD = 32 << 10
 """Bytes of the request line and the header fields."""
@@ -26,8 +27,7 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, section 5.5
 _LENGTH = re.compile(r"[0-9]{1,7}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Record):
     """What was asked. Neither headers nor body are shown: they hold a bearer.
 
     Attributes:
@@ -45,8 +45,7 @@ class Request:
     body: bytes = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Record):
     """What is answered.
 
     Attributes:

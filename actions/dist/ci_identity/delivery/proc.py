@@ -8,13 +8,13 @@ the process has ended, or is not ours to look into.
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+
+from ci_identity._record import Record
 
 _MAX_SIZE = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(Record):
     """A process as it is right now.
 
     Attributes:

@@ -7,8 +7,9 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from ci_identity._record import Record
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -18,8 +19,7 @@ KILL_AFTER = 2.0
 """Seconds between SIGTERM and SIGKILL for what is left of a step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Streams:
+class Streams(Record):
     """What the child gets as its stdout and stderr: two descriptors, or a terminal.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Why the endpoint refuses, in words for a client, for a person and for the record."""
 
 import json
-from dataclasses import dataclass
 from enum import StrEnum
 
+from ci_identity._record import Record
 from ci_identity.delivery.message import Reply
 from ci_identity.delivery.peer import Peer
 
@@ -40,8 +40,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Record):
     """A request that was refused.
 
     Attributes:

@@ -3,9 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from queue import SimpleQueue
 
+from ci_identity._record import replace
 from ci_identity.delivery.listener import start_thread
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.refusal import Refused

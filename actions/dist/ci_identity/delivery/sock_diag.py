@@ -7,7 +7,8 @@ however many sockets there are, and finds clients that use IPv6 sockets for IPv4
 import os
 import socket
 import struct
-from dataclasses import dataclass
+
+from ci_identity._record import Record
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -23,8 +24,7 @@ _ANSWER_SIZE = 72
 Address = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
+class Owned(Record):
     """A socket that some process has open.
 
     Attributes:

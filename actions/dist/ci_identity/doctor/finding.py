@@ -1,8 +1,8 @@
 """What doctor says about a place where something usable lies: never the thing itself."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from ci_identity._record import Record
 from ci_identity._text import shortened
 
 
@@ -19,8 +19,7 @@ class Kind(StrEnum):
     UNREADABLE = "cannot read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Record):
     """One place, and what it is good for. Holds no value, no part of one, and no length.
 
     Attributes:

@@ -1,16 +1,15 @@
 """What an exchanger is: a subject token in, a narrow credential out, and its end beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from ci_identity._record import Record
 from ci_identity.model import Delivered, Grant, Handle, JobIdentity, Outcome, Served, SubjectToken
 from ci_identity.secret import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Record):
     """How the end of a credential went, as the provider confirmed it.
 
     Attributes:
@@ -52,8 +51,7 @@ class Credential(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeRequest:
+class ExchangeRequest(Record):
     """What an exchanger is asked for.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Finds the grants file and reads it strictly, so that a slip never widens a grant."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from ci_identity._record import Record
 from ci_identity.errors import GrantsFileError, GrantsFileMissingError, UnknownGrantError
 from ci_identity.grants.format import FILE
 from ci_identity.grants.kinds import nearest
@@ -15,8 +15,7 @@ MAX_FILE = 1 << 20
 """Bytes. A grant has about 500, so this is some two thousand of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrantsFile:
+class GrantsFile(Record):
     """The grants of one file, by name, in its order.
 
     Attributes:

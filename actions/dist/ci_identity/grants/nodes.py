@@ -1,7 +1,6 @@
 """Strict YAML: a tree of text and line numbers, so that no surprise of YAML reaches a grant."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Never
 
 import yaml
@@ -19,6 +18,7 @@ from yaml.events import (
     StreamStartEvent,
 )
 
+from ci_identity._record import Record
 from ci_identity.errors import GrantsFileError
 
 MAX_DEPTH = 12
@@ -28,8 +28,7 @@ MAX_KEY = 200
 """Characters of a key. Messages name keys, and none of ours is as long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Record):
     """Where something stands: the file, the line (from 1) and the keys that lead to it."""
 
     file: str
@@ -55,24 +54,21 @@ class Place:
         raise GrantsFileError(message, hint=hint) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
+class Scalar(Record):
     """One value, as it is written: `true`, `1_000` and `2026-01-01` are text."""
 
     place: Place
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
+class Sequence(Record):
     """A list of nodes."""
 
     place: Place
     items: "tuple[Node, ...]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Record):
     """Nodes by key. The place of each is the line of its key."""
 
     place: Place

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from ci_identity._record import Record, field, replace
 
 VERSION = 1
 FIRST_PREV = "0" * 64
@@ -32,8 +33,7 @@ class Event(StrEnum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Record):
     """One line of the ledger. It has no field that a secret would fit in.
 
     Attributes:

@@ -1,10 +1,10 @@
 """Which leases of a ledger may still be alive, and what they can be ended by."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
+from ci_identity._record import Record
 from ci_identity.errors import LedgerTamperedError
 from ci_identity.ledger.entry import Event
 from ci_identity.model import Handle, Lease
@@ -13,8 +13,7 @@ _ENDS = frozenset({Event.REVOKED, Event.EXPIRES, Event.REAPED, Event.CUT})
 _ISSUES = frozenset({Event.ISSUED, Event.REFRESHED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveLease:
+class LiveLease(Record):
     """A lease that was asked for, and whose end is not on record.
 
     Attributes:

@@ -5,11 +5,11 @@ A ledger may have been in a job's hands: every value here is a stranger's until 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from ci_identity._record import Record
 from ci_identity._text import shortened
 from ci_identity.errors import (
     CiIdentityError,
@@ -56,8 +56,7 @@ Stories = Mapping[tuple[str, str], Sequence[LedgerEntry]]
 """By id of a lease and ARN of its role, the entries about it, in their order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
+class Role(Record):
     """A role of AWS: its ARN, and the two parts of it that IAM's calls need."""
 
     arn: str
@@ -71,8 +70,7 @@ class Role:
         return found and cls(arn=found[0], account=found["account"], name=found["name"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveSession:
+class LiveSession(Record):
     """An AWS session that may still be alive.
 
     Attributes:
@@ -106,16 +104,14 @@ class Verdict(StrEnum):
     OTHER_ACCOUNT = "other-account"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Record):
     """A live lease, and what is to be done about it."""
 
     lease: LiveSession
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Record):
     """What came of one planned lease.
 
     Attributes:

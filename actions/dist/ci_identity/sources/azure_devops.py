@@ -7,11 +7,11 @@ service connection, since a connection's token says nothing of the job. Read, no
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ci_identity._address import check_address
-from ci_identity._http import Network
+from ci_identity._network import Network
+from ci_identity._record import Record, field
 from ci_identity.errors import AudienceError, IdTokenPermissionError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.secret import Secret
@@ -46,13 +46,12 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AzureDevOpsSource:
+class AzureDevOpsSource(Record):
     """The id token of an Azure Pipelines job."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
-    pause: Callable[[float], None] = field(default=time.sleep, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
+    pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,7 +78,7 @@ class AzureDevOpsSource:
         headers = {"Authorization": f"Bearer {bearer}", "X-TFS-FedAuthRedirect": "Suppress"}
         token = request_token(
             network,
-            lambda session: session.post(_versioned(url), headers=headers, json={}),
+            lambda session: session.post(_versioned(url), headers=headers, json_body={}),
             url=url,
             field="oidcToken",
             forge="Azure DevOps",

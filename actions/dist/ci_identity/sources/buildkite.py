@@ -6,8 +6,8 @@ Read, not run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources.actions import PROBE_AUDIENCE
 from ci_identity.sources.dialect import Dialect, has
@@ -37,12 +37,11 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BuildkiteSource:
+class BuildkiteSource(Record):
     """The id token of a Buildkite job."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -1,22 +1,23 @@
 """Asks a CI's token endpoint for an id token: bounded, retried, and silent about its answer."""
 
-import json
 import time
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import cast
 from urllib.parse import urlsplit
 
-import requests
-
-from ci_identity._http import Answer, HttpSession, Network, retry
-from ci_identity.errors import ProviderUnavailableError, TlsError, TokenRequestError
+from ci_identity._http import HttpSession, Response, retry
+from ci_identity._network import Network
+from ci_identity.errors import (
+    ProviderUnavailableError,
+    TlsError,
+    TokenRequestError,
+    UnsendableError,
+)
 from ci_identity.secret import Secret
 
 MINT_BUDGET = 10.0
 """Seconds for asking, with its retries. Apart from the exchange's own, so neither starves."""
 
-Send = Callable[[HttpSession], requests.Response]
+Send = Callable[[HttpSession], Response]
 
 
 def request_token(  # noqa: PLR0913  # all but two are keyword-only
@@ -48,27 +49,19 @@ def request_token(  # noqa: PLR0913  # all but two are keyword-only
     def ask() -> Secret:
         try:
             response = send(session)
-            if response.status_code != HTTPStatus.OK:
-                message = f"{what}: {host} answered {response.status_code}"
+            if not response.is_ok:
+                message = f"{what}: {host} answered {response.status}"
                 raise TokenRequestError(message)
-            return Secret(Answer(load(response.content), host).text(field))
+            return Secret(response.json().text(field))
         except ProviderUnavailableError as error:
             message = f"{what}: {error}"
             is_tls = isinstance(error, TlsError)
             hint = "name the CA's file in REQUESTS_CA_BUNDLE" if is_tls else None
             raise TokenRequestError(message, hint=hint, retry_after=error.retry_after) from None
-        except (requests.RequestException, UnicodeError):  # its text would show the header's value
+        except UnsendableError:
             message = f"no request can be made of {variables}"
             raise TokenRequestError(message) from None
 
     with HttpSession(network) as session:
         session.deadline = time.monotonic() + MINT_BUDGET
         return retry(ask, budget=MINT_BUDGET, pause=pause)
-
-
-def load(body: bytes) -> object:
-    """Return what JSON says, or `None` if it is none."""
-    try:
-        return cast("object", json.loads(body))
-    except (ValueError, RecursionError):
-        return None

@@ -5,8 +5,8 @@ forgejo.org/docs/next/user/actions/security-openid-connect. Read, not run.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity.errors import IdTokenPermissionError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.sources import actions
@@ -35,13 +35,12 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ForgejoSource:
+class ForgejoSource(Record):
     """The id token of a Forgejo Actions job."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
-    pause: Callable[[float], None] = field(default=time.sleep, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
+    pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     @property
     def name(self) -> str:

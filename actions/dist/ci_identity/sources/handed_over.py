@@ -1,16 +1,15 @@
 """A token that a CI hands over in a variable, made for whom the CI or its configuration says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ci_identity._record import Record
 from ci_identity.errors import AudienceError, IdTokenMissingError
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.secret import Secret
 from ci_identity.sources.subject_token import Clock, read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandOver:
+class HandOver(Record):
     """How one CI hands its tokens over.
 
     Attributes:

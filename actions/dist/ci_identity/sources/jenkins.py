@@ -5,9 +5,9 @@ of the kind "file") and `CI_IDENTITY_TOKEN` ("text"). Read, not run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ci_identity._record import Record, field, replace
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources.dialect import Dialect, has
 from ci_identity.sources.handed_over import HandOver
@@ -37,12 +37,11 @@ _VARIABLE = HandOver(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class JenkinsSource:
+class JenkinsSource(Record):
     """The id token that a Jenkins build has bound."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

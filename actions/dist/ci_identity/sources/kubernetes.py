@@ -5,9 +5,9 @@ volume projection". Taken only for a grant that says `source: kubernetes`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ci_identity._record import Record, field, replace
 from ci_identity.errors import TokenFileError
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources.dialect import Dialect
@@ -22,16 +22,15 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class KubernetesSource:
+class KubernetesSource(Record):
     """The token in the file that `CI_IDENTITY_TOKEN_FILE` names: a kubelet writes it anew in time.
 
     Not the pod's default token: that one is for the cluster's own API server, and whoever gets it
     can act there as the pod.
     """
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -7,9 +7,9 @@ over in `CI_IDENTITY_TOKEN_FILE` or `CI_IDENTITY_TOKEN`, and taken only for a gr
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ci_identity._record import Record, field, replace
 from ci_identity.errors import IdTokenMissingError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.sources.dialect import Dialect, text
@@ -42,12 +42,11 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSource:
+class MachineSource(Record):
     """A machine's token that was handed over in a file or a variable."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

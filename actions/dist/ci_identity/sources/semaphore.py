@@ -4,8 +4,8 @@ docs.semaphore.io/reference/openid. Read, not run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
+from ci_identity._record import Record, field, replace
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.sources.dialect import Dialect, has, text
 from ci_identity.sources.handed_over import HandOver
@@ -49,12 +49,11 @@ _VARIABLE = HandOver(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SemaphoreSource:
+class SemaphoreSource(Record):
     """The id token of a Semaphore job."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

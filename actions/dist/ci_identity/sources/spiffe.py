@@ -5,8 +5,8 @@ SPIFFE_Workload_API.md and JWT-SVID.md of spiffe/spiffe. Taken only for a grant 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity.errors import MalformedTokenError, MissingDependencyError, TokenRequestError
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.secret import Secret
@@ -26,12 +26,11 @@ DIALECT = Dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SpiffeSource:
+class SpiffeSource(Record):
     """The JWT-SVID of this workload."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -10,8 +10,8 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+from ci_identity._record import Record, field
 from ci_identity.errors import TokenCommandError
 from ci_identity.model import SubjectToken
 from ci_identity.secret import Secret
@@ -27,13 +27,14 @@ _TRACES = {"BUILDKITE_AGENT_DEBUG_HTTP", "BUILDKITE_AGENT_DEBUG"}
 """Variables that have a command write its answers, and so the token, where others read it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCommandSource:
+class TokenCommandSource(Record):
     """The token that a command of the caller's own prints, such as `["mint", "{audience}"]`."""
 
-    command: Sequence[str]
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    command: Sequence[str] = field(kw_only=False)
+    environ: Mapping[str, str] = field(
+        default_factory=lambda: dict(os.environ), repr=False, kw_only=False
+    )
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -6,9 +6,9 @@ Nothing here knows which step runs or whether it is a debug run: the claims are 
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from ci_identity._record import Record, field
 from ci_identity.errors import TokenFileError
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.secret import Secret
@@ -21,12 +21,11 @@ VARIABLE = "CI_IDENTITY_TOKEN"
 FILE_VARIABLE = "CI_IDENTITY_TOKEN_FILE"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenFileSource:
+class TokenFileSource(Record):
     """A file that holds a token and may be written anew, as a kubelet does for its pods."""
 
-    path: Path
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    path: Path = field(kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:
@@ -46,12 +45,11 @@ class TokenFileSource:
         return SubjectToken(token=token, claims=claims, source=self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenVariableSource:
+class TokenVariableSource(Record):
     """The token in `CI_IDENTITY_TOKEN`, if there is one."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    now: Clock = field(default=utc_now, repr=False, kw_only=True)
+    environ: Mapping[str, str] = field(repr=False, kw_only=False)
+    now: Clock = field(default=utc_now, repr=False)
 
     @property
     def name(self) -> str:

@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ci_identity._record import Record
 from ci_identity.model import UnverifiedClaims
 from ci_identity.trust import causes
 from ci_identity.trust.causes import is_like
@@ -18,8 +18,7 @@ from ci_identity.trust.keys import TAGS, Provider, read_keys
 ACTION = "sts:AssumeRoleWithWebIdentity"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _Reading(Record):
     """What a statement is held against."""
 
     claims: UnverifiedClaims

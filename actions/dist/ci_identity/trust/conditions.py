@@ -9,11 +9,11 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ci_identity._record import Record
 from ci_identity.trust.finding import Result
 from ci_identity.trust.keys import Values
 
@@ -127,8 +127,7 @@ _COMPARISONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
+class _Base(Record):
     """An operator: how a value is compared, and how it is made a pattern, where it is one."""
 
     test: Test
@@ -154,8 +153,7 @@ _NEGATED = re.compile(r"(string|arn|numeric|date)not(equals|like|equalsignorecas
 # ── one operator ─────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
+class Operator(Record):
     """A condition operator, taken apart. Its name has no case.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Never, cast
 from urllib.parse import unquote
 
+from ci_identity._record import Record
 from ci_identity._text import shortened
 from ci_identity.errors import TrustPolicyError
 
@@ -15,8 +15,7 @@ MAX_POLICY = 1 << 20
 _ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Record):
     """One key of one operator."""
 
     operator: str
@@ -24,8 +23,7 @@ class Condition:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(Record):
     """One statement of a trust policy.
 
     Attributes:

@@ -1,7 +1,8 @@
 """What reading a trust policy found: statement by statement, and condition by condition."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from ci_identity._record import Record
 
 
 class Result(StrEnum):
@@ -12,8 +13,7 @@ class Result(StrEnum):
     UNKNOWN = "cannot tell"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Record):
     """One line of a statement, held against the token. Texts are as written, not yet printable.
 
     Attributes:
@@ -33,8 +33,7 @@ class Check:
     replacement: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementFinding:
+class StatementFinding(Record):
     """One statement.
 
     Attributes:
@@ -52,8 +51,7 @@ class StatementFinding:
     dangers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Record):
     """What the whole trust policy says of the job.
 
     Attributes:

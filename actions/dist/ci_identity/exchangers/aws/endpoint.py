@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ci_identity._record import Record
 from ci_identity.errors import AwsRegionError, SettingError
 from ci_identity.model import AwsTarget
 
@@ -18,8 +18,7 @@ _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Record):
     """The address of an STS.
 
     Attributes:
@@ -31,13 +30,6 @@ class Endpoint:
     url: str
     named: str
     variables: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Partition:
-    regions: str
-    domain: str
-    dual_stack_domain: str
 
 
 # botocore/data/partitions.json: prefix of the region, domain, dual-stack domain. The first prefix

@@ -13,7 +13,8 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from ci_identity._address import check_address
-from ci_identity._http import HttpSession, Network, retry
+from ci_identity._http import HttpSession, retry
+from ci_identity._network import Network
 from ci_identity._text import shortened
 from ci_identity.errors import (
     AwsClockError,

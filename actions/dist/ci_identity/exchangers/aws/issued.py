@@ -1,16 +1,15 @@
 """What one call gave, in this machine's time where others are told of it. Pure."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
+from ci_identity._record import Record
 from ci_identity.exchangers.aws.clocks import matters
 from ci_identity.exchangers.aws.policy import SessionPolicy
 from ci_identity.exchangers.aws.sts import Session
 from ci_identity.model import AwsKeys, Handle
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class Issued(Record):
     """A session, and how far it is to be believed.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Where a tenant signs in, and for whom the job's token must be made there. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ci_identity._record import Record
 from ci_identity.model import AzureTarget
 
 VARIABLE = "AZURE_AUTHORITY_HOST"
@@ -22,8 +22,7 @@ _AUDIENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
+class Authority(Record):
     """The address of a cloud's Entra.
 
     Attributes:

@@ -4,17 +4,15 @@ Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-cre
 case: access token request with a federated credential.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from http import HTTPStatus
 from typing import cast
 from urllib.parse import urlsplit
 
 from ci_identity._http import Answer, HttpSession
 from ci_identity._jws import take_apart
+from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError
 from ci_identity.secret import Secret
 
@@ -41,8 +39,7 @@ class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the call
         self.error = error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class Issued(Record):
     """What Entra issued.
 
     Attributes:
@@ -76,22 +73,16 @@ def ask(http: HttpSession, url: str, form: Mapping[str, str], *, correlation_id:
         ProviderUnavailableError: it did not answer, or not as Entra does.
     """
     headers = {"User-Agent": "ci-identity", "client-request-id": correlation_id}
-    response = http.post(url, data=dict(form), headers=headers)
+    response = http.post(url, form=form, headers=headers)
     host = urlsplit(url).netloc
-    answer = _parse(response.content, host, status=response.status_code)
-    if response.status_code == HTTPStatus.OK:
+    answer = response.json()
+    if not answer.is_object:
+        message = f"{host} does not answer as Entra does (status {response.status})"
+        raise ProviderAnswerError(message)
+    if response.is_ok:
         return _issued(answer, host)
     error = answer.text("error")
     raise Refused(_number(answer), error if re.fullmatch("[a-z_]{1,40}", error) else "")
-
-
-def _parse(body: bytes, host: str, *, status: int) -> Answer:
-    try:
-        found: object = json.loads(body)
-    except (ValueError, RecursionError):
-        message = f"{host} does not answer as Entra does (status {status})"
-        raise ProviderAnswerError(message) from None
-    return Answer(found, host)
 
 
 def _issued(answer: Answer, host: str) -> Issued:

@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ci_identity._http import HttpSession, Network, retry
+from ci_identity._http import HttpSession, retry
+from ci_identity._network import Network
+from ci_identity._record import replace
 from ci_identity.errors import GcpLifetimeError, GcpTokenTimeError, SettingError
 from ci_identity.exchangers.gcp.client import IAM_SCOPE, Client, Refused, full_scopes
 from ci_identity.exchangers.gcp.credential import GcpCredential

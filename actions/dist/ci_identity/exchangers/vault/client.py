@@ -1,29 +1,29 @@
-"""One way to talk to a Vault or OpenBao server: hvac under our HTTP rules, errors mapped."""
+"""One way to talk to a Vault or OpenBao server: its API under our HTTP rules, errors mapped."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import quote
 
-import hvac
-import hvac.exceptions
-import requests
-
-from ci_identity._http import Answer, HttpSession, Network, retry
+from ci_identity._http import Answer, HttpSession, Response, retry
+from ci_identity._network import Network
 from ci_identity.errors import CiIdentityError, ProviderAnswerError
 from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.secret import Secret
 
+if TYPE_CHECKING:
+    import hvac
+
 RETRY_BUDGET = 20.0
 """Seconds for each step of an exchange, retries included."""
 
-_NO_CERTIFICATE: Any = ()
-"""For hvac, which takes the one that VAULT_CLIENT_CERT names where it is given `None`."""
-
-T = TypeVar("T")
-
-
 DONE = {"request_id": ""}
 """What stands for an answer without content, which is how the server says that it is done."""
+
+_NO_CONTENT = 204
+_NOT_FOUND = 404
+_AS_IS = "!$&'()+,/:;=@[]~"
+
+T = TypeVar("T")
 
 
 class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the caller gives it meaning
@@ -42,60 +42,73 @@ class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the call
 class VaultClient:
     """A server, a namespace and a token; each call gives an `Answer` or raises.
 
-    hvac is not left to find a token or a server by itself: it would read VAULT_TOKEN, VAULT_ADDR
-    and ~/.vault-token.
+    Not by hvac: it brings 110 ms of import to the way to a credential (docs/adr/0021).
     """
 
     def __init__(
         self, address: str, network: Network, *, namespace: str | None, token: Secret | None = None
     ) -> None:
-        self._session = HttpSession(network)
-        self.hvac: Any = hvac.Client(  # Any: hvac has no types
-            url=address,
-            token=token.reveal() if token else "",
-            namespace=namespace,
-            session=self._session,
-            verify=network.ca_file or True,
-            cert=_NO_CERTIFICATE,
-            allow_redirects=False,
-        )
-        self._host = urlsplit(address).netloc
+        self._address = address.rstrip("/")
+        self._network = network
+        self._namespace = namespace
+        self._token = token
+        self._http = HttpSession(network)
 
-    def call(self, method: Callable[..., Any], /, *args: object, **kwargs: object) -> Answer:
-        """Call a method of `self.hvac` and return its answer.
+    def read(self, path: str) -> Answer:
+        """GET an API path; an answer without any field where nothing is there.
 
         Raises:
             Refused: the server answered with an error.
             ProviderUnavailableError: it did not answer, or said that it cannot right now.
         """
-        try:
-            answer = method(*args, **kwargs)
-        except hvac.exceptions.VaultError as error:
-            texts = error.errors if isinstance(error.errors, list) else ()
-            raise Refused(tuple(str(text) for text in texts)) from None
-        except (requests.RequestException, ValueError):  # its text may have a header's value
-            message = f"{self._host}: the request could not be made"
-            raise ProviderAnswerError(message) from None
-        if answer is None or isinstance(answer, dict):
-            return Answer(cast("object", answer), self._host)
-        status = getattr(answer, "status_code", 200)  # hvac gives JSON back without its response
-        if status == 204:  # noqa: PLR2004  # No Content: how Vault says "done"
-            return Answer(DONE, self._host)
-        message = f"{self._host} does not answer as Vault does (status {status})"
-        raise ProviderAnswerError(message)
+        response = self._http.get(self._url(path), headers=self._headers())
+        if response.status == _NOT_FOUND and response.json().is_object:
+            return Answer(None, response.host)
+        return _answer(response)
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Answer:
+        """POST `body` to an API path; raises as `read` does."""
+        headers = self._headers()
+        return _answer(self._http.post(self._url(path), headers=headers, json_body=body or {}))
 
     @property
     def deadline(self) -> float | None:
         """The time (`time.monotonic()`) at which a call is broken off, if there is one."""
-        return self._session.deadline
+        return self._http.deadline
 
     @deadline.setter
     def deadline(self, deadline: float) -> None:
-        self._session.deadline = deadline
+        self._http.deadline = deadline
 
-    def post(self, path: str, body: Mapping[str, object]) -> Answer:
-        """POST `body` to an API path that hvac has no method for; see `call`."""
-        return self.call(self.hvac.adapter.post, f"/v1/{path}", json=body)
+    def hvac(self) -> "hvac.Client":
+        """Return a client of hvac's with the same token, for callers of the library."""
+        from ci_identity.exchangers.vault.sdk import hvac_client  # noqa: PLC0415  # on demand
+
+        return hvac_client(self._address, self._network, self._namespace, self._token)
+
+    def _url(self, path: str) -> str:
+        return f"{self._address}/v1/{quote(path, safe=_AS_IS)}"
+
+    def _headers(self) -> dict[str, str]:
+        found = {"X-Vault-Request": "true"}  # which agents that stand before a server may ask for
+        if self._namespace:
+            found["X-Vault-Namespace"] = self._namespace
+        if self._token:
+            found["X-Vault-Token"] = self._token.reveal()
+        return found
+
+
+def _answer(response: Response) -> Answer:
+    if response.status == _NO_CONTENT:
+        return Answer(DONE, response.host)
+    answer = response.json()
+    errors = answer.get("errors")
+    if response.status >= 400 and isinstance(errors, list):  # noqa: PLR2004  # client errors begin
+        raise Refused(tuple(str(text) for text in cast("list[object]", errors)))
+    if not response.is_ok or not answer.is_object:
+        message = f"{response.host} does not answer as Vault does (status {response.status})"
+        raise ProviderAnswerError(message)
+    return answer
 
 
 def retried(call: Callable[[], T], request: ExchangeRequest) -> T:

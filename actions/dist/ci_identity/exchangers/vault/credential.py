@@ -82,7 +82,7 @@ def revoke_lease(client: VaultClient, lease: str) -> None:
 
 
 def _revoke_token(client: VaultClient) -> None:
-    check_confirmed(client.call(client.hvac.auth.token.revoke_self))
+    check_confirmed(client.post("auth/token/revoke-self"))
 
 
 def check_confirmed(answer: Answer) -> None:

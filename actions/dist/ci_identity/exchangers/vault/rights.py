@@ -5,9 +5,9 @@ neighbours, nor to read them through a wildcard.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from posixpath import dirname
 
+from ci_identity._record import Record
 from ci_identity.model import VaultTarget
 
 CREATE = "auth/token/create"
@@ -21,8 +21,7 @@ Capabilities = Mapping[str, Sequence[str]]
 _HARMLESS = frozenset({"read", "deny"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Record):
     """The paths to ask about, for one path that the grant reads.
 
     Attributes:
