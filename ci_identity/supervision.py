@@ -5,10 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 from ci_identity._record import Record
 from ci_identity.delivery.process import (
@@ -20,18 +18,16 @@ from ci_identity.delivery.process import (
     spawn,
 )
 from ci_identity.delivery.terminal import Terminal
-from ci_identity.errors import InterruptedRunError
 from ci_identity.redaction.relay import Relay
 from ci_identity.redaction.stream import Redactor
 from ci_identity.secret import Secret
+from ci_identity.signals import ENDING, Signals
 
 _log = logging.getLogger("ci_identity")
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes, as env(1) has them."""
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _SENT_BY_TERMINAL = 128
 """`si_code` SI_KERNEL (sigaction(2)): the terminal has signalled the whole group already."""
 
@@ -66,48 +62,6 @@ class Finished(Record):
 
     code: int
     signal: int | None = None
-
-
-class Signals:
-    """The signals of this process, taken one by one instead of interrupting us.
-
-    While it is entered the signals that end or concern the child are blocked in this thread (and
-    those it starts), so that nothing is cut short between an effect and its record. What whoever
-    started us has ignored (nohup and SIGHUP) stays ignored.
-    """
-
-    def __enter__(self) -> Self:
-        self._heeded = {s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN}
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._heeded, signal.SIGCHLD})
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-
-    @property
-    def before(self) -> Iterable[int]:
-        """The signals that were blocked before."""
-        return self._before
-
-    def wait(self, seconds: float) -> signal.struct_siginfo | None:
-        """Return the next signal, or `None` after `seconds`."""
-        return signal.sigtimedwait({*self._heeded, signal.SIGCHLD}, max(seconds, 0.0))
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, unless the job is cancelled.
-
-        Raises:
-            InterruptedRunError: a signal that ends us has come. Its `signal` is the number.
-        """
-        if found := signal.sigtimedwait(self._heeded & set(_ENDING), max(seconds, 0.0)):
-            name = signal.Signals(found.si_signo).name
-            message = f"{name} came before the command was started"
-            raise InterruptedRunError(message, signal=found.si_signo)
 
 
 class Supervision:
@@ -239,7 +193,7 @@ class Supervision:
         is_theirs_too = found.si_code == _SENT_BY_TERMINAL and self._terminal is None
         if self._status is None and not is_theirs_too:
             os.kill(self._pid, found.si_signo)
-        if found.si_signo in _ENDING:
+        if found.si_signo in ENDING:
             if not self._is_cancelled:
                 name, wait = signal.Signals(found.si_signo).name, self._patience.signalled
                 _log.info("%s: the command has %.0f s before its credential is revoked", name, wait)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ci_identity.grants.claims import CLAIMS, PREFIXES
-from ci_identity.sources.claims import DIALECTS
+from ci_identity.sources.claims import dialects
 from ci_identity.sources.dialect import Dialect
 
 PATH = Path(__file__).parent / "reference" / "claims.md"
@@ -39,7 +39,7 @@ def page() -> str:
     """Return the text of the page."""
     known = [f"| {by} | {_code(*sorted(names.split()))} |" for by, names in CLAIMS.items()]
     families = f"\nAnd every claim that begins with {_code(*PREFIXES)}.\n"
-    return "\n".join([HEAD, *map(_section, DIALECTS), TAIL + "\n".join(known) + "\n" + families])
+    return "\n".join([HEAD, *map(_section, dialects()), TAIL + "\n".join(known) + "\n" + families])
 
 
 def _section(dialect: Dialect) -> str:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Never
 
@@ -35,6 +34,8 @@ class UsageError(ConfigurationError):
     @classmethod
     def unknown(cls, name: str, commands: Mapping[str, str]) -> "UsageError":
         """Return the error for a command that there is not."""
+        from difflib import get_close_matches  # noqa: PLC0415  # on demand
+
         near = get_close_matches(name, commands, n=1)
         return cls(f"there is no command {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
 

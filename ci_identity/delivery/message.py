@@ -6,8 +6,8 @@ way to smuggle a request does.
 """
 
 import re
+import time
 from collections.abc import Mapping
-from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -63,7 +63,7 @@ class Reply(Record):
     def encode(self, *, is_last: bool) -> bytes:
         """Return its bytes, which say whether the connection stays open after it."""
         fields = (
-            ("Date", formatdate(usegmt=True)),
+            ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
             ("Content-Type", self.content_type),
             ("Content-Length", str(len(self.body))),
             ("Cache-Control", "no-store"),

@@ -1,11 +1,9 @@
 """Which cloud's way of handing over a grant has: at the endpoint, or in variables outright."""
+# ruff: noqa: PLC0415  # one cloud never pays for another
 
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from ci_identity.delivery import azure
-from ci_identity.delivery.aws import KEYS, AwsOffer, key_variables
-from ci_identity.delivery.gcp import TOKENS, GcpOffer, token_variables
 from ci_identity.delivery.interface import Offer
 from ci_identity.model import (
     AwsKeys,
@@ -37,6 +35,8 @@ def offer_for(
         return None
     match grant.target:
         case AwsTarget(region=region):
+            from ci_identity.delivery.aws import AwsOffer
+
             return AwsOffer(
                 grant=grant.name,
                 region=region,
@@ -44,6 +44,8 @@ def offer_for(
                 keys=cast("Callable[[], AwsKeys]", served),
             )
         case GcpTarget() as target:
+            from ci_identity.delivery.gcp import GcpOffer
+
             token = cast("Callable[[], GcpToken]", served)
             return GcpOffer(
                 grant=grant.name,
@@ -53,7 +55,9 @@ def offer_for(
                 universe=token().universe,
             )
         case AzureTarget() as target:
-            return azure.AzureOffer(
+            from ci_identity.delivery.azure import AzureOffer
+
+            return AzureOffer(
                 grant=grant.name,
                 target=target,
                 tokens=cast("Callable[[], AzureTokens]", served),
@@ -66,10 +70,16 @@ def outright(grant: Grant, served: Served) -> Mapping[str, Delivered]:
     """Return the variables of a child that is given what is served, as it is now."""
     match grant.target, served:
         case AwsTarget(region=region), AwsKeys():
+            from ci_identity.delivery.aws import key_variables
+
             return key_variables(served, region)
         case GcpTarget() as target, GcpToken():
-            return token_variables(served, target)
+            from ci_identity.delivery import gcp
+
+            return gcp.token_variables(served, target)
         case AzureTarget(), AzureTokens():
+            from ci_identity.delivery import azure
+
             return azure.token_variables(served)
         case _:
             return {}
@@ -81,10 +91,16 @@ def promises(grant: Grant, mode: DeliveryMode) -> tuple[str, ...]:
         case VaultTarget(secrets=secrets):
             return tuple(secrets)
         case AwsTarget() if mode is DeliveryMode.ENV:
+            from ci_identity.delivery.aws import KEYS
+
             return KEYS
         case GcpTarget() if mode is DeliveryMode.ENV:
+            from ci_identity.delivery.gcp import TOKENS
+
             return TOKENS
         case AzureTarget() if mode is DeliveryMode.ENV:
-            return (azure.TOKEN,)
+            from ci_identity.delivery.azure import TOKEN
+
+            return (TOKEN,)
         case _:
             return ()

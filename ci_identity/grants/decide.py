@@ -9,7 +9,6 @@ from ci_identity._text import shortened
 from ci_identity.errors import DeniedError
 from ci_identity.grants.claims import unaccounted
 from ci_identity.grants.pattern import matches
-from ci_identity.grants.remarks import remark, remark_absent
 from ci_identity.model import Accept, Decision, Grant, JobIdentity, Mismatch, Wanted
 
 __all__ = ["decide", "unaccounted"]
@@ -73,6 +72,8 @@ def _conditions(grant: Grant, job: JobIdentity) -> Iterator[Mismatch]:
         value = claims.get(name)
         if any(_matches(one, value) for one in wanted):
             continue
+        from ci_identity.grants.remarks import remark, remark_absent  # noqa: PLC0415  # on demand
+
         found = ", ".join(filter(None, map(_text, _elements(value))))
         yield Mismatch(
             claim=name,

@@ -1,6 +1,5 @@
 """The kinds of value that the grants file has: how each is read, and how a JSON Schema says it."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -248,6 +247,8 @@ class ByShape(Record, Generic[T]):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` for the known name nearest to `name`, or nothing."""
+    import difflib  # noqa: PLC0415  # on demand
+
     close = difflib.get_close_matches(name.lower(), known, n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
 

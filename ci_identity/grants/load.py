@@ -7,7 +7,7 @@ from ci_identity._record import Record
 from ci_identity.errors import GrantsFileError, GrantsFileMissingError, UnknownGrantError
 from ci_identity.grants.format import FILE
 from ci_identity.grants.kinds import nearest
-from ci_identity.grants.nodes import Place, Table, compose
+from ci_identity.grants.nodes import Place, Table
 from ci_identity.model import Grant
 from ci_identity.settings import GRANTS_FILES
 
@@ -102,6 +102,8 @@ def parse(text: str, name: str) -> GrantsFile:
     if len(text.encode(errors="surrogatepass")) > MAX_FILE:
         message = f"{name}: larger than {MAX_FILE} bytes"
         raise GrantsFileError(message)
+    from ci_identity.grants.compose import compose  # noqa: PLC0415  # PyYAML, on demand
+
     root = compose(text, name)
     if isinstance(root, Table) and "version" in root.entries:
         # First of all: what else is wrong in a file of another version is not ours to say.

@@ -1,49 +1,54 @@
 """identify: where the job's OIDC token comes from."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
+from ci_identity._record import Record, field
 from ci_identity.errors import NoIdentityError
 from ci_identity.model import JobIdentity, SourceName, SubjectToken
-from ci_identity.sources.actions import PROBE_AUDIENCE as PROBE_AUDIENCE
-from ci_identity.sources.azure_devops import AzureDevOpsSource
-from ci_identity.sources.bitbucket import BitbucketSource
-from ci_identity.sources.buildkite import BuildkiteSource
-from ci_identity.sources.circleci import CircleCiSource
 from ci_identity.sources.claims import identify
-from ci_identity.sources.forgejo import ForgejoSource
-from ci_identity.sources.github import GitHubSource
-from ci_identity.sources.gitlab import GitLabSource
 from ci_identity.sources.interface import Source
-from ci_identity.sources.jenkins import JenkinsSource
-from ci_identity.sources.kubernetes import KubernetesSource
-from ci_identity.sources.machine import MachineSource
-from ci_identity.sources.presence import Ambiguity, cis
-from ci_identity.sources.semaphore import SemaphoreSource
-from ci_identity.sources.spiffe import SpiffeSource
+from ci_identity.sources.presence import Ambiguity, cis, is_on
 from ci_identity.sources.subject_token import check_audience
-from ci_identity.sources.token_command import TokenCommandSource as TokenCommandSource
 from ci_identity.sources.token_file import FILE_VARIABLE, TokenFileSource, TokenVariableSource
 
-_NAMING: tuple[Callable[[Mapping[str, str]], Source], ...] = (GitLabSource, JenkinsSource)
+_NAMING = {SourceName.GITLAB: "GitLabSource", SourceName.JENKINS: "JenkinsSource"}
 """CIs whose jobs name the variable of their token, and name it as we ask."""
 
-_OTHERS: tuple[Callable[[Mapping[str, str]], Source], ...] = (
-    GitHubSource,
-    ForgejoSource,
-    BuildkiteSource,
-    CircleCiSource,
-    BitbucketSource,
-    AzureDevOpsSource,
-    SemaphoreSource,
-)
-_WORKLOADS: tuple[Callable[[Mapping[str, str]], Source], ...] = (
-    KubernetesSource,
-    SpiffeSource,
-    MachineSource,
-)
+_OTHERS = {
+    SourceName.GITHUB: "GitHubSource",
+    SourceName.FORGEJO: "ForgejoSource",
+    SourceName.BUILDKITE: "BuildkiteSource",
+    SourceName.CIRCLECI: "CircleCiSource",
+    SourceName.BITBUCKET: "BitbucketSource",
+    SourceName.AZURE_DEVOPS: "AzureDevOpsSource",
+    SourceName.SEMAPHORE: "SemaphoreSource",
+}
+_WORKLOADS = {
+    SourceName.KUBERNETES: "KubernetesSource",
+    SourceName.SPIFFE: "SpiffeSource",
+    SourceName.MACHINE: "MachineSource",
+}
 """What names no CI job: asked only by name."""
+
+
+class _OnDemand(Record):
+    """A source whose module is imported where its CI is, or where it was asked for by name."""
+
+    name: SourceName
+    kind: str
+    environ: Mapping[str, str] = field(repr=False)
+
+    def fetch(self, audience: str | None) -> SubjectToken | None:
+        """Return what the source gives; `None` at once where another CI's job runs."""
+        if self.name not in _WORKLOADS and not is_on(self.name, self.environ):
+            return None
+        module = import_module(f"ci_identity.sources.{self.name.replace('-', '_')}")
+        source = cast("Source", getattr(module, self.kind)(self.environ))
+        return source.fetch(audience)
 
 
 def sources(environ: Mapping[str, str], named: SourceName | None = None) -> tuple[Source, ...]:
@@ -57,10 +62,10 @@ def sources(environ: Mapping[str, str], named: SourceName | None = None) -> tupl
         named: the one source to ask, as a grant's `source` names it. What names a workload or a
             machine is asked only so.
     """
-    of_cis = tuple(make(environ) for make in (*_NAMING, *_OTHERS))
+    of_cis = _on_demand({**_NAMING, **_OTHERS}, environ)
     by_hand = _by_hand(environ)
     if named is not None:
-        every = (*by_hand, *of_cis, *(make(environ) for make in _WORKLOADS))
+        every = (*by_hand, *of_cis, *_on_demand(_WORKLOADS, environ))
         return tuple(source for source in every if source.name == named)
     found = cis(environ)
     if len(found) > 1:
@@ -69,6 +74,10 @@ def sources(environ: Mapping[str, str], named: SourceName | None = None) -> tupl
     if SourceName.JENKINS in found:
         return naming
     return (*by_hand[:-1], *naming, by_hand[-1], *of_cis[len(_NAMING) :])
+
+
+def _on_demand(kinds: Mapping[SourceName, str], environ: Mapping[str, str]) -> tuple[Source, ...]:
+    return tuple(_OnDemand(name=name, kind=kind, environ=environ) for name, kind in kinds.items())
 
 
 def _by_hand(environ: Mapping[str, str]) -> tuple[Source, ...]:

@@ -15,7 +15,7 @@ from ci_identity._record import Record, field
 from ci_identity.errors import AudienceError, IdTokenPermissionError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.secret import Secret
-from ci_identity.sources.dialect import Dialect, has, is_own_ref, text
+from ci_identity.sources.dialect import Dialect, is_own_ref, text
 from ci_identity.sources.endpoint import request_token
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, read, utc_now
@@ -33,7 +33,6 @@ def _fork_by_claims(claims: UnverifiedClaims) -> bool | None:
 DIALECT = Dialect(
     ci=SourceName.AZURE_DEVOPS,
     mark="`prj_id` and `def_id`",
-    is_spoken=has("prj_id", "def_id"),
     fields={
         "repository": ("rpo_uri",),
         "repository_id": ("rpo_id",),

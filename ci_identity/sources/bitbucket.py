@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ci_identity._record import Record, field
 from ci_identity.model import SourceName, SubjectToken
-from ci_identity.sources.dialect import Dialect, has
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.handed_over import HandOver
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, utc_now
@@ -16,7 +16,6 @@ from ci_identity.sources.subject_token import Clock, utc_now
 DIALECT = Dialect(
     ci=SourceName.BITBUCKET,
     mark="`repositoryUuid`",
-    is_spoken=has("repositoryUuid"),
     fields={
         "repository_id": ("repositoryUuid",),
         "ref": ("branchName",),

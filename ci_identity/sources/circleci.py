@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ci_identity._record import Record, field, replace
 from ci_identity.errors import AudienceError, TokenCommandError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
-from ci_identity.sources.dialect import Dialect, has, text
+from ci_identity.sources.dialect import Dialect, text
 from ci_identity.sources.handed_over import HandOver
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, read, utc_now
@@ -23,7 +23,6 @@ _ORIGIN = f"{_CLAIM}/vcs-origin"
 DIALECT = Dialect(
     ci=SourceName.CIRCLECI,
     mark=f"`{_CLAIM}/project-id`",
-    is_spoken=has(f"{_CLAIM}/project-id"),
     fields={
         "repository": (_ORIGIN,),
         "repository_id": (f"{_CLAIM}/project-id",),

@@ -24,7 +24,6 @@ class Dialect(Record):
     Attributes:
         ci: whose tokens they are.
         mark: what tells these tokens from others, in words.
-        is_spoken: whether it is one of them.
         fields: field of `JobIdentity` to the claims that give it; the first one there is taken.
         joined: the same for what takes several claims, joined by `/` up to the first one missing.
         fork: whether the run comes from a fork; `None` if the claims cannot tell.
@@ -36,7 +35,6 @@ class Dialect(Record):
 
     ci: SourceName
     mark: str
-    is_spoken: Callable[[UnverifiedClaims], bool]
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     fork: Told = _cannot_tell

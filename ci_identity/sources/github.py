@@ -15,7 +15,7 @@ from ci_identity.errors import ForkIdentityError, IdTokenPermissionError
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources import actions
 from ci_identity.sources.actions import REQUEST_TOKEN, REQUEST_URL, Forge, mint
-from ci_identity.sources.dialect import Dialect, has
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, utc_now
 
@@ -25,7 +25,6 @@ _PULL_REQUEST_EVENTS = {"pull_request", "pull_request_review", "pull_request_rev
 DIALECT = Dialect(
     ci=SourceName.GITHUB,
     mark="`repository`",
-    is_spoken=has("repository"),
     fields=actions.FIELDS,
     joined=actions.JOINED,
     fork=actions.fork,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ci_identity._record import Record, field, replace
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
-from ci_identity.sources.dialect import Dialect, has, text
+from ci_identity.sources.dialect import Dialect, text
 from ci_identity.sources.handed_over import HandOver
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, utc_now
@@ -20,7 +20,6 @@ def _fork_by_claims(claims: UnverifiedClaims) -> bool | None:
 DIALECT = Dialect(
     ci=SourceName.SEMAPHORE,
     mark="`prj_id` and `wf_id`",
-    is_spoken=has("prj_id", "wf_id"),
     fields={
         "repository": ("repo_slug", "repo"),
         "repository_id": ("prj_id",),

@@ -11,7 +11,7 @@ from ci_identity.errors import MalformedTokenError, MissingDependencyError, Toke
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.secret import Secret
 from ci_identity.sources.actions import PROBE_AUDIENCE
-from ci_identity.sources.dialect import Dialect, text
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.endpoint import MINT_BUDGET
 from ci_identity.sources.subject_token import Clock, read, utc_now
 
@@ -21,7 +21,6 @@ _ORIGIN = "the JWT-SVID from the Workload API"
 DIALECT = Dialect(
     ci=SourceName.SPIFFE,
     mark="`sub` begins with `spiffe://`",
-    is_spoken=lambda claims: (text(claims, "sub") or "").startswith("spiffe://"),
     is_workload=True,
 )
 

@@ -1,6 +1,5 @@
 """Which addresses a token may be sent to."""
 
-import ipaddress
 import re
 
 from ci_identity.errors import InsecureAddressError
@@ -42,6 +41,10 @@ def is_loopback(host: str) -> bool:
     """True if `host` is this very machine, by its literal address or the name `localhost`."""
     if host == "localhost":
         return True
+    if not host[-1:].isdigit() and ":" not in host:
+        return False
+    import ipaddress  # noqa: PLC0415  # for addresses in numbers alone
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

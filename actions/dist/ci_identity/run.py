@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -11,6 +10,7 @@ from types import MappingProxyType
 
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.process import locate
+from ci_identity.ending import close_all, say_head
 from ci_identity.errors import (
     ConfigurationError,
     ConflictingVariableError,
@@ -18,11 +18,11 @@ from ci_identity.errors import (
     UndeliverableError,
 )
 from ci_identity.model import Delivered, DeliveryMode, VaultTarget
-from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
 from ci_identity.scrutiny import check_values
 from ci_identity.session import Session, delivery_mode, load_grants
 from ci_identity.settings import Settings
-from ci_identity.supervision import Finished, Patience, Signals, Supervision, not_started
+from ci_identity.signals import Signals
+from ci_identity.supervision import Finished, Patience, Supervision, not_started
 
 _log = logging.getLogger("ci_identity")
 
@@ -180,28 +180,6 @@ def run_command(  # noqa: PLR0913  # what `run` takes, and one more
 
 def _given(sessions: Sequence[Session]) -> Mapping[str, Delivered]:
     return {name: given for session in sessions for name, given in session.variables.items()}
-
-
-def close_all(sessions: Sequence[Session], *, is_pressing: bool) -> None:
-    """End every session that is open, all at once: no provider waits for a slow one."""
-    budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
-    threads = [
-        threading.Thread(target=session.close, kwargs={"budget": budget}, name="revocation")
-        for session in sessions
-        if session.is_open
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def say_head(sessions: Sequence[Session]) -> None:
-    """Say the hash of the last entry about any of them, for whoever verifies the ledger."""
-    written = [session for session in sessions if session.head]
-    if written:
-        last = max(written, key=lambda session: session.head_place)
-        _log.info("ledger head: %s", last.head)
 
 
 def _check_output(lost: Sequence[str]) -> None:

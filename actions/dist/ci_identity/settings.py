@@ -1,7 +1,6 @@
 """What the environment may steer: read once, checked, and said aloud where it comes from it."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,6 +51,8 @@ def _state_dir(environ: Mapping[str, str]) -> Path:
     for variable in ("RUNNER_TEMP", "XDG_RUNTIME_DIR"):
         if base := environ.get(variable):
             return Path(base) / "ci-identity"
+    import tempfile  # noqa: PLC0415  # no runner comes this far
+
     return Path(tempfile.gettempdir()) / f"ci-identity-{os.getuid()}"
 
 

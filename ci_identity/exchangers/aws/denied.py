@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from ci_identity._text import shortened
 from ci_identity.errors import AwsAccessDeniedError
+from ci_identity.exchangers.aws.names import AUDIENCE
 from ci_identity.exchangers.aws.visible import own_claims
 from ci_identity.model import JobIdentity
-
-AUDIENCE = "sts.amazonaws.com"
 
 _GITHUB_SUBJECT = re.compile(
     r"repo:(?P<owner>[^/@:]+)(?P<owner_id>@[0-9]+)?/(?P<name>[^/@:]+)(?P<id>@[0-9]+)?"

@@ -4,6 +4,9 @@ import re
 
 from ci_identity.model import JobIdentity
 
+AUDIENCE = "sts.amazonaws.com"
+"""The audience that AWS asks for, unless a provider has others."""
+
 MAX_NAME = 64
 """Characters (AWS STS, AssumeRoleWithWebIdentity, `RoleSessionName`)."""
 

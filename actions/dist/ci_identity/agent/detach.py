@@ -19,7 +19,7 @@ def detach() -> Callable[[Path], None] | int:
 
     The child still speaks to the step's log. Until it calls what it gets here the parent passes
     SIGINT and SIGTERM on to it, and takes over its exit code if it ends. In the child both stay
-    blocked, for whoever takes them one by one (`supervision.Signals`): none comes too early.
+    blocked, for whoever takes them one by one (`signals.Signals`): none comes too early.
 
     Returns:
         In the child what it calls when it is ready: with the file that takes the place of its

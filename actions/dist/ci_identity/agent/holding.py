@@ -17,9 +17,9 @@ from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.message import Reply
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.steps import Steps
+from ci_identity.ending import close_all
 from ci_identity.errors import NotRenewedError
 from ci_identity.model import Delivered, Grant
-from ci_identity.run import close_all
 from ci_identity.session import Session
 
 _log = logging.getLogger("ci_identity")

@@ -11,7 +11,7 @@ from ci_identity._record import replace
 from ci_identity.agent.order import ALL_STEPS, Inline, Order
 from ci_identity.errors import IdentityError, InputError
 from ci_identity.grants.format import GRANT, duration
-from ci_identity.grants.nodes import Node, Place, Scalar, Table, compose
+from ci_identity.grants.nodes import Node, Place, Scalar, Table
 from ci_identity.grants.nodes import Sequence as Items
 from ci_identity.model import DeliveryMode, Grant, SubjectToken, Wanted
 
@@ -166,6 +166,8 @@ def _node(kind: str, name: str, text: str) -> Node:
     if full == "vault-secrets":
         return _secrets(full, text)
     if full == "aws-policy" and not text.startswith("{"):
+        from ci_identity.grants.compose import compose  # noqa: PLC0415  # PyYAML, on demand
+
         return compose(text, f"the input `{full}`")  # a list of {allow, on}, in YAML
     return _scalar(full, text)
 

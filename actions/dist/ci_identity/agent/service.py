@@ -21,9 +21,9 @@ from ci_identity.agent.instance import Instance, Running
 from ci_identity.agent.order import Order
 from ci_identity.agent.runner import Runner
 from ci_identity.agent.story import report
-from ci_identity.run import say_head
+from ci_identity.ending import say_head
 from ci_identity.settings import Settings
-from ci_identity.supervision import Signals
+from ci_identity.signals import Signals
 
 _log = logging.getLogger("ci_identity")
 

@@ -1,6 +1,5 @@
 """What is likely behind a claim that does not match: the slips that people make again and again."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -39,6 +38,8 @@ def remark_absent(claim: str, names: Iterable[str]) -> str:
     if claim == "environment":
         return "the job has no `environment:`"
     printable = [name for name in names if name.isprintable()]
+    import difflib  # noqa: PLC0415  # on demand
+
     close = difflib.get_close_matches(claim, printable, n=1, cutoff=0.8)
     return f"the token has no such claim, but it has `{close[0]}`" if close else ""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ci_identity._record import Record, field
 from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources.actions import PROBE_AUDIENCE
-from ci_identity.sources.dialect import Dialect, has
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, read, utc_now
 from ci_identity.sources.token_command import run
@@ -22,7 +22,6 @@ LIFETIME = 300
 DIALECT = Dialect(
     ci=SourceName.BUILDKITE,
     mark="`pipeline_slug`",
-    is_spoken=has("organization_slug", "pipeline_slug"),
     fields={
         "repository_id": ("pipeline_id",),
         "ref": ("build_branch",),

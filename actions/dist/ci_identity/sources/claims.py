@@ -1,40 +1,69 @@
 """From each CI's claims to one `JobIdentity`: told by their shape, not by the source."""
 
-from ci_identity.model import JobIdentity, SourceName, SubjectToken
-from ci_identity.sources import (
-    azure_devops,
-    bitbucket,
-    buildkite,
-    circleci,
-    forgejo,
-    github,
-    gitlab,
-    jenkins,
-    kubernetes,
-    machine,
-    semaphore,
-    spiffe,
-    subject_token,
-)
-from ci_identity.sources.dialect import Dialect
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import cast
 
-DIALECTS: tuple[Dialect, ...] = (
-    kubernetes.DIALECT,
-    spiffe.DIALECT,
-    forgejo.DIALECT,
-    github.DIALECT,
-    gitlab.DIALECT,
-    buildkite.DIALECT,
-    circleci.DIALECT,
-    bitbucket.DIALECT,
-    azure_devops.DIALECT,
-    semaphore.DIALECT,
-    jenkins.DIALECT,
-    machine.DIALECT,
+from ci_identity.model import JobIdentity, SourceName, SubjectToken, UnverifiedClaims
+from ci_identity.sources import subject_token
+from ci_identity.sources.dialect import Dialect, has, text
+
+_MACHINES = re.compile(
+    r"https://(?:"
+    r"accounts\.google\.com"  # GCE's instance identity, and service accounts
+    r"|sts\.windows\.net/.*|login\.microsoftonline\.com/.*"  # Azure's managed identities
+    r"|[0-9a-f-]+\.tokens\.sts\.global\.api\.aws"  # AWS: GetWebIdentityToken
+    r")/?"
+)
+"""Issuers of tokens that a cloud gives its machines."""
+
+
+def _is_kubernetes(claims: UnverifiedClaims) -> bool:
+    return isinstance(claims.get("kubernetes.io"), dict)
+
+
+def _is_spiffe(claims: UnverifiedClaims) -> bool:
+    return (text(claims, "sub") or "").startswith("spiffe://")
+
+
+def _is_forgejo(claims: UnverifiedClaims) -> bool:
+    return has("repository")(claims) and (text(claims, "iss") or "").endswith("/api/actions")
+
+
+def _is_machine(claims: UnverifiedClaims) -> bool:
+    return _MACHINES.fullmatch(text(claims, "iss") or "") is not None
+
+
+_SHAPES: tuple[tuple[SourceName, Callable[[UnverifiedClaims], bool]], ...] = (
+    (SourceName.KUBERNETES, _is_kubernetes),
+    (SourceName.SPIFFE, _is_spiffe),
+    (SourceName.FORGEJO, _is_forgejo),
+    (SourceName.GITHUB, has("repository")),
+    (SourceName.GITLAB, has("project_path")),
+    (SourceName.BUILDKITE, has("organization_slug", "pipeline_slug")),
+    (SourceName.CIRCLECI, has("oidc.circleci.com/project-id")),
+    (SourceName.BITBUCKET, has("repositoryUuid")),
+    (SourceName.AZURE_DEVOPS, has("prj_id", "def_id")),
+    (SourceName.SEMAPHORE, has("prj_id", "wf_id")),
+    (SourceName.JENKINS, has("build_number")),
+    (SourceName.MACHINE, _is_machine),
 )
 """In the order they are tried: the first that recognises its own mark reads the token."""
 
-_UNKNOWN = Dialect(ci=SourceName.TOKEN_FILE, mark="", is_spoken=lambda _: True)
+_UNKNOWN = Dialect(ci=SourceName.TOKEN_FILE, mark="")
+
+
+def dialects() -> Iterator[Dialect]:
+    """Yield what is known of each CI's claims, in the order they are tried."""
+    for name, _ in _SHAPES:
+        yield _dialect(name)
+
+
+def _dialect(name: SourceName) -> Dialect:
+    """Return the dialect of one CI; only its own module is imported for it."""
+    module = import_module(f"ci_identity.sources.{name.replace('-', '_')}")
+    return cast("Dialect", module.DIALECT)
 
 
 def identify(token: SubjectToken) -> JobIdentity:
@@ -49,7 +78,8 @@ def identify(token: SubjectToken) -> JobIdentity:
         MalformedTokenError: a claim that every id token has is missing.
     """
     claims, origin = token.claims, f"the token from {token.source}"
-    dialect = next((one for one in DIALECTS if one.is_spoken(claims)), _UNKNOWN)
+    spoken = next((name for name, is_spoken in _SHAPES if is_spoken(claims)), None)
+    dialect = _dialect(spoken) if spoken else _UNKNOWN
     return JobIdentity(
         source=token.source,
         issuer=subject_token.issuer(claims, origin=origin),

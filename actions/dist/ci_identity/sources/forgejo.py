@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 from ci_identity._record import Record, field
 from ci_identity.errors import IdTokenPermissionError
-from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
+from ci_identity.model import SourceName, SubjectToken
 from ci_identity.sources import actions
 from ci_identity.sources.actions import REQUEST_TOKEN, REQUEST_URL, Forge, mint
-from ci_identity.sources.dialect import Dialect, has, text
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, utc_now
 
@@ -19,14 +19,9 @@ _ISSUER = "/api/actions"
 """What an instance's address is followed by in `iss`."""
 
 
-def _is_spoken(claims: UnverifiedClaims) -> bool:
-    return has("repository")(claims) and (text(claims, "iss") or "").endswith(_ISSUER)
-
-
 DIALECT = Dialect(
     ci=SourceName.FORGEJO,
     mark="`repository`, and `iss` ends in `/api/actions`",
-    is_spoken=_is_spoken,
     fields=actions.FIELDS,
     joined=actions.JOINED,
     fork=actions.fork,

@@ -11,7 +11,7 @@ from ci_identity._record import Record, field
 from ci_identity.errors import AudienceError, IdTokenMissingError, MalformedTokenError
 from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
 from ci_identity.secret import Secret
-from ci_identity.sources.dialect import Dialect, has, text
+from ci_identity.sources.dialect import Dialect, text
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import (
     Clock,
@@ -69,7 +69,6 @@ def _fork(claims: UnverifiedClaims) -> bool | None:
 DIALECT = Dialect(
     ci=SourceName.GITLAB,
     mark="`project_path`",
-    is_spoken=has("project_path"),
     fields={
         "repository": ("job_project_path", "project_path"),
         "repository_id": ("job_project_id", "project_id"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_identity._record import Record, field, replace
 from ci_identity.model import SourceName, SubjectToken
-from ci_identity.sources.dialect import Dialect, has
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.handed_over import HandOver
 from ci_identity.sources.presence import is_on
 from ci_identity.sources.subject_token import Clock, utc_now
@@ -18,7 +18,6 @@ from ci_identity.sources.token_file import FILE_VARIABLE, VARIABLE, TokenFileSou
 DIALECT = Dialect(
     ci=SourceName.JENKINS,
     mark="`build_number`, and no other CI's",
-    is_spoken=has("build_number"),
     fields={"run": ("build_number",)},
     forks=(
         "by `CHANGE_FORK`, `CHANGE_ID` and `BRANCH_NAME` of multibranch jobs; what other claims "

@@ -17,7 +17,6 @@ from ci_identity.sources.token_file import FILE_VARIABLE, TokenFileSource
 DIALECT = Dialect(
     ci=SourceName.KUBERNETES,
     mark="`kubernetes.io`",
-    is_spoken=lambda claims: isinstance(claims.get("kubernetes.io"), dict),
     is_workload=True,
 )
 

@@ -5,14 +5,13 @@ over in `CI_IDENTITY_TOKEN_FILE` or `CI_IDENTITY_TOKEN`, and taken only for a gr
 `source: machine`.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ci_identity._record import Record, field, replace
 from ci_identity.errors import IdTokenMissingError
-from ci_identity.model import SourceName, SubjectToken, UnverifiedClaims
-from ci_identity.sources.dialect import Dialect, text
+from ci_identity.model import SourceName, SubjectToken
+from ci_identity.sources.dialect import Dialect
 from ci_identity.sources.subject_token import Clock, utc_now
 from ci_identity.sources.token_file import (
     FILE_VARIABLE,
@@ -21,23 +20,9 @@ from ci_identity.sources.token_file import (
     TokenVariableSource,
 )
 
-_ISSUERS = re.compile(
-    r"https://(?:"
-    r"accounts\.google\.com"  # GCE's instance identity, and service accounts
-    r"|sts\.windows\.net/.*|login\.microsoftonline\.com/.*"  # Azure's managed identities
-    r"|[0-9a-f-]+\.tokens\.sts\.global\.api\.aws"  # AWS: GetWebIdentityToken
-    r")/?"
-)
-
-
-def _is_spoken(claims: UnverifiedClaims) -> bool:
-    return _ISSUERS.fullmatch(text(claims, "iss") or "") is not None
-
-
 DIALECT = Dialect(
     ci=SourceName.MACHINE,
     mark="`iss` is Google's, Entra's or AWS STS's own",
-    is_spoken=_is_spoken,
     is_workload=True,
 )
 

@@ -25,11 +25,9 @@ from ci_identity.errors import (
 )
 from ci_identity.exchangers.aws.clocks import ahead, is_credible, matters, told
 from ci_identity.exchangers.aws.credential import AwsCredential
-from ci_identity.exchangers.aws.denied import AUDIENCE
 from ci_identity.exchangers.aws.endpoint import resolve
-from ci_identity.exchangers.aws.errors import refusal
 from ci_identity.exchangers.aws.issued import Issued
-from ci_identity.exchangers.aws.names import session_name
+from ci_identity.exchangers.aws.names import AUDIENCE, session_name
 from ci_identity.exchangers.aws.policy import MAX_POLICY, SessionPolicy, session_policy
 from ci_identity.exchangers.aws.sts import Refused, Session, assume_role
 from ci_identity.exchangers.interface import ExchangeRequest
@@ -124,6 +122,8 @@ class AwsExchanger:
         try:
             session = assume_role(http, self._url, form | {"WebIdentityToken": token.reveal()})
         except Refused as refused:
+            from ci_identity.exchangers.aws.errors import refusal  # noqa: PLC0415  # on demand
+
             raise refusal(refused, role=self.target, identity=request.identity) from None
         except UnansweredError as error:
             raise _unanswered(error, name, request) from None
