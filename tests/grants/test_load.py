@@ -18,6 +18,7 @@ from ci_identity.grants import format as tables
 from ci_identity.grants import targets
 from ci_identity.grants.kinds import Keys
 from ci_identity.grants.load import GrantsFile, find, load, parse
+from ci_identity.grants.token_exchange import TOKEN_EXCHANGE
 from ci_identity.model import (
     Accept,
     AwsTarget,
@@ -238,7 +239,7 @@ def test_unknown_grant_error_has_the_nearest_name(sample: GrantsFile) -> None:
         (targets.GCP, GcpTarget),
         (targets.AZURE, AzureTarget),
         (targets.KUBERNETES, KubernetesTarget),
-        (targets.TOKEN_EXCHANGE, TokenExchangeTarget),
+        (TOKEN_EXCHANGE, TokenExchangeTarget),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
