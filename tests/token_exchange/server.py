@@ -65,6 +65,7 @@ class AuthorizationServer:
         life: seconds that its tokens live.
         is_jwt: whether its tokens are JWTs, which services can check alone.
         has_refresh_tokens: whether a refresh token comes along.
+        ends_tokens: whether it can end them.
         changes: fields that its answers get over the right ones; `None` drops one.
         faults: what the next requests are answered with instead.
         calls: every request, in order.
@@ -79,6 +80,7 @@ class AuthorizationServer:
         self.token_error = "invalid_request"
         self.life = 900
         self.is_jwt = self.has_refresh_tokens = False
+        self.ends_tokens = True
         self.changes: dict[str, Any] = {}
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
@@ -172,6 +174,8 @@ class AuthorizationServer:
         """End the token; one that is not known is none that could live on."""
         if "token" not in form:
             deny("invalid_request", "there is no token")
+        if not self.ends_tokens:
+            deny("unsupported_token_type", "these end by themselves")
         self._live.discard(form["token"])
 
     def _verify(self, token: str) -> None:
