@@ -43,7 +43,7 @@ def test_a_step_has_the_token_and_loses_it(
     assert "partner: revoked; the server was asked to end the token" in said
     assert job.events() == ["requested", "issued", "delivered", "revoked"]
     assert job.ledger()[0]["target"] == f"{API} at sts.partner.example"
-    assert verify(job.state / "ledger.jsonl")
+    assert verify(job.state / "ledger.jsonl").entries == 4
 
 
 def test_a_step_whose_token_nobody_ends(job: Job, server: AuthorizationServer, kept: Path) -> None:
