@@ -30,6 +30,7 @@ from tests.azure import entra
 from tests.exchangers.aws.stage import Fault, Sts, answer, refusal, say, says
 from tests.gcp.google import ACCOUNT, PROVIDER
 from tests.gcp.server import GcpWorld
+from tests.token_exchange.server import API, AuthorizationServer
 
 GRANTS = """\
 version: 1
@@ -240,6 +241,18 @@ def ask_azure(
         stage.grants(
             f"audience: {audience}\n    azure: {{{keys}, resources: ['{resource}']}}",
         )
+        stage.open()
+
+
+def ask_server(stage: Stage, **changes: Any) -> None:
+    """Open a session at an authorization server that is so."""
+    issuer = stage.world.issuer.address
+    subject = github_claims(issuer, None, {})["sub"]
+    with AuthorizationServer(issuer, subject) as server:
+        for name, value in changes.items():
+            setattr(server, name, value)
+        keys = f"url: '{server.address}/token', audience: '{API}', scope: upload"
+        stage.grants(f"token_exchange: {{{keys}}}")
         stage.open()
 
 
@@ -476,6 +489,26 @@ def exchange_life(stage: Stage) -> None:
     stage.role(token_period="1h", token_ttl="1h")
     stage.grants(policies="")
     stage.open()
+
+
+@causes("exchange-token")
+def exchange_token(stage: Stage) -> None:
+    ask_server(stage, audience="https://other.partner.example")
+
+
+@causes("exchange-target")
+def exchange_target(stage: Stage) -> None:
+    ask_server(stage, targets=set())
+
+
+@causes("exchange-scope")
+def exchange_scope(stage: Stage) -> None:
+    ask_server(stage, scopes={"download"})
+
+
+@causes("exchange-client")
+def exchange_client(stage: Stage) -> None:
+    ask_server(stage, client_id="shop")
 
 
 @causes("exchange-refused")

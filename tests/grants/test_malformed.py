@@ -15,6 +15,7 @@ from tests.grants.editor import read
 HEAD = "version: 1\ngrants:\n  a:\n"
 FOR = "    for: {issuer: https://ci.example, repository_id: 42}\n"
 VAULT = "    vault: {role: r}\n"
+EXCHANGE = "url: 'https://t.example', audience: a"
 
 
 def with_for(value: str) -> str:
@@ -420,6 +421,42 @@ TABLE = (
         with_target("token_exchange: {url: 'https://t.example', audience: a, scope: ' '}"),
         5,
         "scopes, separated",
+    ),
+    *(
+        row(
+            f"exchange-{name}",
+            with_target(f"token_exchange: {{{EXCHANGE}, parameters: {{{name}: x}}}}"),
+            5,
+            f"`token_exchange.parameters.{name}` is not a name that can be used",
+        )
+        for name in ("audience", "subject_token", "client_secret", "actor_token", "a b")
+    ),
+    row(
+        "exchange-type",
+        with_target(f"token_exchange: {{{EXCHANGE}, subject_token_type: saml2}}"),
+        5,
+        "must be jwt or id_token",
+    ),
+    row(
+        "exchange-variable",
+        with_target(f"token_exchange: {{{EXCHANGE}, variable: LD_PRELOAD}}"),
+        5,
+        "the loader takes code or orders from it",
+        CODE,
+    ),
+    row(
+        "exchange-grant-name",
+        f"version: 1\ngrants:\n  vault:\n{FOR}    token_exchange: {{{EXCHANGE}}}\n",
+        3,
+        "needs a `variable`, since it cannot be VAULT_TOKEN",
+        CODE,
+    ),
+    row(
+        "exchange-grant-digit",
+        f"version: 1\ngrants:\n  1st:\n{FOR}    token_exchange: {{{EXCHANGE}}}\n",
+        3,
+        "needs a `variable`, since it cannot be 1ST_TOKEN",
+        CODE,
     ),
 )
 
