@@ -102,8 +102,8 @@ LIFE = """
 |---|---|---|---|---|
 """
 TAIL = """
-What a step would have for longer than the grant's `ttl` is refused, whoever the provider is. What is
-not renewed ends with the step, and at `ttl` at the latest.
+What a step would have for longer than the grant's `ttl` is refused, whoever the provider is. What
+is not renewed ends with the step, and at `ttl` at the latest.
 """
 
 
