@@ -1,9 +1,8 @@
 """Why a token endpoint says no, told by the causes; and what is tried again."""
 
-from dataclasses import replace
-
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import (
     ExchangeClientError,
     ExchangeError,
