@@ -81,7 +81,7 @@ ROWS = {
         strengths={"with `revoke_url`": REVOCABLE, "without": NOT_REVOCABLE},
         shortest="what the server gives",
         narrowed_by=("audience", "scope"),
-        clients="a double of an authorization server",
+        clients="oidc-provider for Node.js as the server; a double of one",
     ),
 }
 HEAD = """\
