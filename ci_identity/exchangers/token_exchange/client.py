@@ -1,7 +1,7 @@
 """The two calls of OAuth that this takes: token exchange (RFC 8693) and revocation (RFC 7009)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from ci_identity._http import Answer, HttpSession, Response
@@ -9,11 +9,10 @@ from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError
 from ci_identity.secret import Secret
 
-MAX_LIFE = 10 * 365 * 86_400
-"""Seconds. What lives longer is as good as without end, and no date would hold it."""
+MAX_LIFE = timedelta(days=3650)
+"""What lives longer is as good as without end, and no date would hold it."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": "ci-identity"}
-_TOKEN = re.compile(r"[!-~]{1,65536}")
 
 
 class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the caller gives it meaning
@@ -34,45 +33,48 @@ class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the call
 
 
 class Issued(Record):
-    """What the server issued (RFC 8693, section 2.2.1).
+    """What is said of the token (RFC 8693, section 2.2.1).
 
     Attributes:
-        access_token: the token.
         token_type: how it is to be used, in lower case: `bearer`.
         life: how long it lives from now, if the server says so.
         scope: what it is for, where that is not what was asked.
-        refresh_token: another token that nobody asked for, if it came along.
     """
 
-    access_token: Secret
     token_type: str
     life: timedelta | None
     scope: frozenset[str] | None
-    refresh_token: Secret | None
 
 
-def exchange(http: HttpSession, url: str, form: Mapping[str, str]) -> Issued:
+def exchange(
+    http: HttpSession, url: str, form: Mapping[str, str], *, hold: Callable[[Secret], None]
+) -> Issued:
     """Ask the token endpoint at `url` to exchange a token.
+
+    Args:
+        http: the connection.
+        url: the endpoint.
+        form: the request.
+        hold: called with each token as soon as it is read, whatever else may be wrong: the access
+            token, and a refresh token that came along.
 
     Raises:
         Refused: it answered with an error.
         ProviderUnavailableError: it did not answer, or not as such an endpoint does.
     """
     response = http.post(url, form=form, headers=_HEADERS)
-    answer, host = response.json(), response.host
+    answer = response.json()
     if not answer.is_object:
         raise _strange(response)
     if not response.is_ok:
         raise _refused(response)
-    scope = None if answer.get("scope") is None else answer.text("scope")
+    hold(_token(answer, "access_token", response.host))
+    if answer.get("refresh_token"):
+        hold(_token(answer, "refresh_token", response.host))
     return Issued(
-        access_token=_token(answer, "access_token", host),
         token_type=answer.text("token_type").lower(),
-        life=_life(answer, host),
-        scope=None if scope is None else frozenset(scope.split()),
-        refresh_token=_token(answer, "refresh_token", host)
-        if answer.get("refresh_token")
-        else None,
+        life=_life(answer, response.host),
+        scope=None if answer.get("scope") is None else frozenset(answer.text("scope").split()),
     )
 
 
@@ -105,7 +107,7 @@ def _refused(response: Response) -> Refused:
 
 def _token(answer: Answer, name: str, host: str) -> Secret:
     token = answer.text(name)
-    if not _TOKEN.fullmatch(token):
+    if not re.fullmatch("[!-~]{1,65536}", token):
         raise _no(name, host)
     return Secret(token)
 
@@ -116,7 +118,7 @@ def _life(answer: Answer, host: str) -> timedelta | None:
     life = answer.integer(name)
     if life <= 0:
         raise _no(name, host)
-    return timedelta(seconds=min(life, MAX_LIFE))
+    return timedelta(seconds=min(life, int(MAX_LIFE.total_seconds())))
 
 
 def _no(name: str, host: str) -> ProviderAnswerError:

@@ -7,9 +7,9 @@ from functools import partial
 
 from ci_identity._http import retry
 from ci_identity._jws import COMPACT
-from ci_identity.errors import ProviderUnavailableError
+from ci_identity.errors import CiIdentityError
 from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
-from ci_identity.exchangers.token_exchange.client import Refused
+from ci_identity.exchangers.token_exchange.client import MAX_LIFE, Refused
 from ci_identity.model import Delivered, Outcome, Served
 from ci_identity.secret import Secret
 
@@ -44,9 +44,10 @@ class TokenCredential:
         self._revoke = revoke
         self._ending: Ending | None = None
 
-    def hold_tokens(self, *tokens: Secret, expires_at: datetime) -> None:
+    def hold_token(self, token: Secret) -> None:
         """Keep what was issued, the step's token first, and with it the duty to end it."""
-        self.secrets, self.expires_at = tokens, expires_at
+        self.secrets = (*self.secrets, token)
+        self.expires_at = datetime.now(UTC) + MAX_LIFE  # until more is known
 
     def deliver(self, variable: str) -> None:
         """Have the token handed to the step as `variable`."""
@@ -89,6 +90,6 @@ class TokenCredential:
             retry(partial(revoke, deadline), budget=budget, pause=time.sleep)
         except Refused as refused:
             return f"the revocation endpoint refused ({refused})"
-        except ProviderUnavailableError as error:
+        except CiIdentityError as error:
             return str(error)
         return None

@@ -78,26 +78,38 @@ class TokenExchanger:
         with HttpSession(self._network) as http:
             http.deadline = time.monotonic() + RETRY_BUDGET
             issued = retry(
-                partial(LiveToken(request, self._now).send, partial(self._ask, http, request)),
+                partial(
+                    LiveToken(request, self._now).send,
+                    partial(self._ask, http, request, credential),
+                ),
                 budget=RETRY_BUDGET,
                 pause=request.pause,
             )
-        claims = _claims(issued.access_token)
+        claims = _claims(credential.secrets[0])
         expires_at = _end(issued, claims, self._now())
-        tokens = [issued.access_token, *filter(None, [issued.refresh_token])]
-        no_end = self._now() + timedelta(seconds=MAX_LIFE)
-        credential.hold_tokens(*tokens, expires_at=expires_at or no_end)
-        for token in tokens:
+        credential.expires_at = expires_at or credential.expires_at
+        for token in credential.secrets:
             request.record(_handle(token, claims, expires_at))
         self._check(issued)
         self._tell(issued, claims, request)
+        if len(credential.secrets) > 1 and not self._revocation:
+            request.warn(
+                f"{request.grant.name}: a refresh token came along, which is dropped, and lives on;"
+                " have the server issue none, or write its `revoke_url` into the grant"
+            )
         _check_life(expires_at, self._now(), request)
         credential.deliver(self._target.variable_for(request.grant.name))
         return credential
 
     # ── the calls ────────────────────────────────────────────────────────────────────────────
 
-    def _ask(self, http: HttpSession, request: ExchangeRequest, subject: SubjectToken) -> Issued:
+    def _ask(
+        self,
+        http: HttpSession,
+        request: ExchangeRequest,
+        credential: TokenCredential,
+        subject: SubjectToken,
+    ) -> Issued:
         target = self._target
         form = {
             "grant_type": GRANT_TYPE,
@@ -109,7 +121,7 @@ class TokenExchanger:
             **target.parameters,
         }
         try:
-            return exchange(http, target.url, form)
+            return exchange(http, target.url, form, hold=credential.hold_token)
         except Refused as refused:
             raise refusal(refused, target, request.identity) from None
         except UnansweredError as error:
@@ -155,11 +167,6 @@ class TokenExchanger:
             request.note(f"{name}: the token has the scope {scope or 'of nothing'}")
         if audience not in (None, self._target.audience, [self._target.audience]):
             request.note(f"{name}: the token is for {shortened(str(audience))}")
-        if issued.refresh_token and not self._revocation:
-            request.warn(
-                f"{name}: a refresh token came along, which is dropped, and lives on;"
-                " have the server issue none, or write its `revoke_url` into the grant"
-            )
 
 
 def _handle(token: Secret, claims: Mapping[str, object], expires_at: datetime | None) -> Handle:
@@ -186,7 +193,7 @@ def _end(issued: Issued, claims: Mapping[str, object], now: datetime) -> datetim
     """Return when the token ends: the later one of what the server says and what it wrote."""
     ends = [] if issued.life is None else [now + issued.life]
     exp = claims.get("exp")
-    if isinstance(exp, int | float) and 0 < exp < now.timestamp() + MAX_LIFE:
+    if isinstance(exp, int | float) and 0 < exp < (now + MAX_LIFE).timestamp():
         ends.append(datetime.fromtimestamp(exp, UTC))
     return max(ends, default=None)
 

@@ -13,7 +13,7 @@ from ci_identity.errors import (
     ProviderAnswerError,
     TokenLifeError,
 )
-from ci_identity.model import Handle
+from ci_identity.model import Handle, Outcome
 from ci_identity.sandbox.issuer import Issuer
 from tests.exchangers.token_exchange.stage import Stage, subject_token, target
 from tests.token_exchange.server import API, GRANT_TYPE, TYPES, AuthorizationServer
@@ -282,6 +282,16 @@ def test_an_answer_that_is_none(
     assert isinstance(error, ProviderAnswerError)
     assert next(iter(changes)) in str(error)
     assert stage.pauses == []
+
+
+def test_a_token_is_held_whatever_else_is_wrong(stage: Stage, server: AuthorizationServer) -> None:
+    """There is one from the moment it is read: it is ended, though it was never told of."""
+    server.has_refresh_tokens = True
+    server.changes = {"token_type": None}
+    assert isinstance(stage.refuse(), ProviderAnswerError)
+    assert server.live == 2
+    assert stage.held[0].revoke(budget=5).outcome is Outcome.REVOKED
+    assert server.live == 0
 
 
 def test_a_refresh_token_with_nobody_to_end_it(stage: Stage, server: AuthorizationServer) -> None:
