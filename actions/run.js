@@ -10,6 +10,7 @@ const os = require('node:os')
 const path = require('node:path')
 
 const BUNDLE = path.join(__dirname, 'dist')
+const MAIN = '__main__.py'
 
 // No PYTHON* variables, no current folder, no site-packages: of Python's files only its own and ours.
 const ISOLATED = '-IS'
@@ -87,7 +88,7 @@ function saveState (name, value) {
  * `onSignal` is called with it and the name of a signal; GitHub cancels by SIGINT, then SIGTERM.
  */
 function run (python, words, onSignal) {
-  const child = spawn(python, [ISOLATED, BUNDLE, ...words], { stdio: ['ignore', 'inherit', 'inherit'] })
+  const child = spawn(python, [ISOLATED, path.join(BUNDLE, MAIN), ...words], { stdio: ['ignore', 'inherit', 'inherit'] })
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => onSignal(child, signal))
   child.on('error', fail)
   child.on('exit', (code, signal) => process.exit(code ?? 128 + os.constants.signals[signal]))
@@ -109,4 +110,4 @@ function act (body) {
   }
 }
 
-module.exports = { BUNDLE, ISOLATED, act, findPython, newFolder, run, saveState }
+module.exports = { BUNDLE, ISOLATED, MAIN, act, findPython, newFolder, run, saveState }

@@ -177,7 +177,7 @@ def serving(latency: float) -> Iterator[str]:
             thread.join()
 
 
-def rows(args: argparse.Namespace, address: str, actions: Path) -> list[Row]:
+def rows(args: argparse.Namespace, address: str, copies: Path) -> list[Row]:
     """Return what is compared, ours cold and warm."""
     aws = {"aws-role": ROLE, "aws-region": "eu-west-1"}
     vault = {
@@ -187,21 +187,27 @@ def rows(args: argparse.Namespace, address: str, actions: Path) -> list[Row]:
     }
     return [
         *theirs_for_aws(args.configure_aws_credentials),
-        *ours("aws", actions, aws),
+        *ours("aws", copies, aws),
         *theirs_for_vault(args.vault_action, address),
-        *ours("vault", actions, vault),
+        *ours("vault", copies, vault),
     ]
 
 
-def ours(target: str, actions: Path, inputs: Mapping[str, str]) -> list[Row]:
+def ours(target: str, copies: Path, inputs: Mapping[str, str]) -> list[Row]:
     """Return our action for a target, warm and cold."""
-    folder = actions / "credentials"
-    inputs = defaults(folder) | {"steps": "all"} | inputs
-    scripts = {"main": folder / "main.js", "post": folder / "post.js"}
-    return [
-        Row(name=f"{target}: ci-identity", inputs=inputs, **scripts),
-        Row(name=f"{target}: ci-identity, cold", inputs=inputs, bundle=actions / "dist", **scripts),
-    ]
+    found: list[Row] = []
+    for name in ("warm", "cold"):
+        folder = copies / name / "credentials"
+        found.append(
+            Row(
+                name=f"{target}: ci-identity" + (", cold" if name == "cold" else ""),
+                main=folder / "main.js",
+                post=folder / "post.js",
+                inputs=defaults(folder) | {"steps": "all"} | inputs,
+                bundle=copies / name / "dist" if name == "cold" else None,
+            )
+        )
+    return found
 
 
 def theirs_for_aws(folder: Path | None) -> list[Row]:
@@ -312,12 +318,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, serving(args.latency / 1000) as address:
-        actions = Path(scratch, "actions")
-        shutil.copytree(ROOT / "actions", actions, ignore=shutil.ignore_patterns("__pycache__"))
-        compared = rows(args, address, actions)
+        for name in ("warm", "cold"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / "actions", Path(scratch, name), ignore=ignored)
+        compared = rows(args, address, Path(scratch))
         for number in range(args.rounds + 1):
             for row in compared:
-                folder = Path(scratch, f"{number}-{len(row.name)}-{row.main.stem}")
+                folder = Path(scratch, f"{number}-{compared.index(row)}")
                 folder.mkdir(exist_ok=True)
                 run(row, args.node, address, folder)
             if number == 0:  # the first round fills caches, of the system and of Python

@@ -1,4 +1,14 @@
-"""ci-identity from this folder alone: `python3 -IS FOLDER COMMAND`."""
+"""ci-identity from this folder alone: `python3 -IS FOLDER/__main__.py COMMAND`.
+
+Not `python3 -IS FOLDER`, which costs Python 6 ms, though that works as well.
+"""
+
+import sys
+
+FOLDER = __file__.rpartition("/")[0]
+sys.argv[0] = FOLDER
+if FOLDER not in sys.path:
+    sys.path.insert(0, FOLDER)
 
 from ci_identity.cli import whole_process
 

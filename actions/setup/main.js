@@ -5,7 +5,7 @@
 const fs = require('node:fs')
 const path = require('node:path')
 
-const { BUNDLE, ISOLATED, act, findPython, newFolder, saveState } = require('../run.js')
+const { BUNDLE, ISOLATED, MAIN, act, findPython, newFolder, saveState } = require('../run.js')
 
 const quoted = word => `'${word.replaceAll("'", "'\\''")}'`
 
@@ -16,7 +16,7 @@ act(() => {
   fs.mkdirSync(folder, { mode: 0o755 })
   const bundle = path.join(folder, 'bundle')
   fs.symlinkSync(BUNDLE, bundle) // run from here, it knows that this entry of PATH is its own
-  const command = [python, ISOLATED, bundle].map(quoted).join(' ')
+  const command = [python, ISOLATED, path.join(bundle, MAIN)].map(quoted).join(' ')
   fs.writeFileSync(path.join(folder, 'ci-identity'), `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 })
   fs.appendFileSync(process.env.GITHUB_PATH, `${folder}\n`)
   console.log('ci-identity: on PATH from the next step on')

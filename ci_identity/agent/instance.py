@@ -4,7 +4,6 @@ provider is in it: the bearer opens the loopback endpoint alone, to the steps th
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from ci_identity._record import Record, asdict
 from ci_identity.delivery.proc import look_at
 from ci_identity.errors import StateError
 from ci_identity.secret import Secret
-from ci_identity.settings import private_directory
+from ci_identity.settings import private_directory, remove_folder
 
 MAX_FILE = 1 << 20
 """Bytes. What we write there ourselves is far smaller."""
@@ -169,7 +168,7 @@ class Instance:
     def remove(self, *, but_report: bool = False) -> None:
         """Remove the folder; or only what leads to the agent, and leave what tells of it."""
         if not but_report:
-            shutil.rmtree(self.path, ignore_errors=True)
+            remove_folder(self.path)
             return
         for name in (_ADDRESS, _BEARER):
             with suppress(OSError):

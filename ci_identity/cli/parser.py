@@ -1,7 +1,9 @@
 """How the command line is read: argparse, with our own errors, and help that teaches."""
 
 import argparse
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Never
@@ -43,6 +45,21 @@ class UsageError(ConfigurationError):
 USAGE = UsageError
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Knows how wide the terminal is; argparse would import `shutil` for it, with each option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    with suppress(KeyError, ValueError):
+        return max(int(os.environ["COLUMNS"]), 20)
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size().columns or 80
+    return 80
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of one command. Errors are ours, so that `exec` can exit with 125."""
 
@@ -51,7 +68,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"ci-identity {name}",
             description=description,
             epilog=f"For example:\n\n{example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from ci_identity.delivery.refusal import Refused
 from ci_identity.errors import DeliveryError
 from ci_identity.model import Delivered
 from ci_identity.secret import Secret
+from ci_identity.settings import remove_folder
 
 _log = logging.getLogger("ci_identity")
 
@@ -30,7 +30,7 @@ _BUNDLE = Path(__file__).parents[2]
 """Where we are, if not installed but run from actions/dist; see actions/build.py."""
 
 OURSELVES = (
-    (sys.executable, "-IS", str(_BUNDLE))
+    (sys.executable, "-IS", str(_BUNDLE / "__main__.py"))
     if (_BUNDLE / "__main__.py").is_file()
     else (sys.executable, "-I", "-m", "ci_identity")
 )
@@ -209,7 +209,7 @@ class Handover:
     def close(self) -> None:
         """Serve nothing more, and remove the folder."""
         self._endpoint.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     def _on_access(self, path: str, peer: Peer) -> None:
         if watch := self._told.get(self._paths.get(path, "")):

@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,6 +65,8 @@ def locate(program: str, environ: Mapping[str, str]) -> str:
         PermissionError: it is there, but is not a file that this user may execute.
     """
     path = environ.get("PATH", os.defpath)
+    import shutil  # noqa: PLC0415  # with four compressors, on demand
+
     if found := shutil.which(program, path=path):
         return found
     is_path = os.path.dirname(program) and os.path.exists(program)  # noqa: PTH110, PTH120  # as text

@@ -52,7 +52,11 @@ def chosen(step: Step) -> str:
     launcher = Path(step.read("GITHUB_PATH").strip(), "ci-identity").read_text()
     assert launcher.startswith("#!/bin/sh\nexec ")
     python, isolated, bundle, arguments = shlex.split(launcher.splitlines()[1])[1:]
-    assert (isolated, Path(bundle).resolve(), arguments) == ("-IS", ACTIONS / "dist", "$@")
+    assert (isolated, Path(bundle).resolve(), arguments) == (
+        "-IS",
+        ACTIONS / "dist" / "__main__.py",
+        "$@",
+    )
     assert f"ci-identity: run by {python}" in done.stdout
     return python
 

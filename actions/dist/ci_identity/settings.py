@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ci_identity._record import Record
@@ -73,3 +74,19 @@ def private_directory(path: Path) -> Path:
         message = f"cannot use the folder {path}: it is not a folder that only this user can write"
         raise StateError(message)
     return path
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of ours and all that is in it, following no link; what cannot go stays."""
+    with suppress(OSError):
+        for _, folders, files, opened in os.fwalk(path, topdown=False):
+            for name in (*folders, *files):
+                _remove(name, opened)
+        path.rmdir()
+
+
+def _remove(name: str, folder: int) -> None:
+    for remove in (os.rmdir, os.unlink):  # a link to a folder is a folder to `fwalk`
+        with suppress(OSError):
+            remove(name, dir_fd=folder)
+            return

@@ -6,7 +6,6 @@ import os
 import re
 import select
 import sys
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -105,6 +104,8 @@ def warn(text: str) -> None:
 
 def defect(error: Exception) -> CiIdentityError:
     """Return an error of our own for one that is not: its kind and place, never its text."""
+    import traceback  # noqa: PLC0415  # on demand
+
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}:{place.lineno}"
     return CiIdentityError(f"{type(error).__name__} at {where}")
