@@ -1,13 +1,14 @@
 """The grants that an agent is asked for: those of a file, or the one that the inputs describe."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from threading import Thread
 
 from ci_identity._record import Record
 from ci_identity.agent.inputs import for_this_job
 from ci_identity.agent.order import Inline, Order
 from ci_identity.exchangers import exchanger_for
 from ci_identity.model import Grant, SubjectToken
-from ci_identity.session import load_grants
 from ci_identity.sources import fetch, sources
 from ci_identity.sources.interface import Source
 
@@ -37,6 +38,8 @@ def find_grants(order: Order, job: Mapping[str, str]) -> AskedFor:
     """
     if order.inline:
         return _inline(order.inline, job)
+    from ci_identity.session import load_grants  # noqa: PLC0415  # see `_fetched`
+
     found = load_grants(order.grants_file, job)
     grants = [found.grant(name) for name in dict.fromkeys(order.grants)]
     return AskedFor(grants=grants, file=found.name)
@@ -45,9 +48,33 @@ def find_grants(order: Order, job: Mapping[str, str]) -> AskedFor:
 def _inline(inline: Inline, job: Mapping[str, str]) -> AskedFor:
     audience = inline.grant.audience or exchanger_for(inline.grant, job).audience
     others = sources(job)
-    token = fetch(others, audience)
+    token = _fetched(others, audience)
     grant, text = for_this_job(inline, token)
     return AskedFor(grants=[grant], candidates=(_Once(token), *others), text=text)
+
+
+def _fetched(candidates: Sequence[Source], audience: str) -> SubjectToken:
+    """Return the job's token. What comes next is imported while the CI works on it.
+
+    Raises:
+        IdentityError: there is none.
+    """
+    done: list[SubjectToken] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(fetch(candidates, audience))
+        except BaseException as error:  # noqa: BLE001  # carried over to who asked
+            failed.append(error)
+
+    thread = Thread(target=run, name="the job's token")
+    thread.start()
+    import_module("ci_identity.agent.holding")
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 class _Once:

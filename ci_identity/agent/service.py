@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ci_identity._record import asdict, replace
-from ci_identity.agent import pointers
 from ci_identity.agent.asked_for import find_grants
-from ci_identity.agent.holding import Holding
 from ci_identity.agent.instance import Instance, Running
 from ci_identity.agent.order import Order
 from ci_identity.agent.runner import Runner
-from ci_identity.agent.story import report
-from ci_identity.ending import say_head
 from ci_identity.settings import Settings
 from ci_identity.signals import Signals
+
+if TYPE_CHECKING:
+    from ci_identity.agent.holding import Holding
 
 _log = logging.getLogger("ci_identity")
 
@@ -68,10 +68,14 @@ def serve(
     instance.write_record(record)  # before anything else: whoever stops us must find us
     with Signals() as signals, ExitStack() as stack:
         stack.callback(instance.remove, but_report=True)
+        asked_for = find_grants(order, job)
+        from ci_identity.agent import pointers  # noqa: PLC0415  # while the job's token came
+        from ci_identity.agent.holding import Holding  # noqa: PLC0415
+        from ci_identity.ending import say_head  # noqa: PLC0415
+
         holding = Holding(order, instance, runner, job)
         stack.callback(_finish, holding, instance)
         stack.callback(holding.close, is_pressing=True)  # what an error leaves open
-        asked_for = find_grants(order, job)
         holding.prepare(asked_for, signals.pause)
         pointers.check_names(holding.sessions, order.delivery)
         file = instance.write_grants(asked_for.text) if asked_for.text else asked_for.file
@@ -101,7 +105,7 @@ def _save_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _wait(signals: Signals, runner: Runner, holding: Holding) -> bool:
+def _wait(signals: Signals, runner: Runner, holding: "Holding") -> bool:
     """Wait for the end, and return whether it is pressing."""
     last = datetime.now(UTC) + max(session.grant.max for session in holding.sessions)
     while datetime.now(UTC) < last:
@@ -115,8 +119,10 @@ def _wait(signals: Signals, runner: Runner, holding: Holding) -> bool:
     return False
 
 
-def _finish(holding: Holding, instance: Instance) -> int:
+def _finish(holding: "Holding", instance: Instance) -> int:
     """Write down how it ended, and return the exit code for it."""
+    from ci_identity.agent.story import report  # noqa: PLC0415  # with the session's own
+
     ended = report(
         holding.stories, [session.check for session in holding.sessions if session.revocation]
     )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ci_identity.model import Outcome as Outcome
     from ci_identity.model import PolicyStatement as PolicyStatement
     from ci_identity.model import SecretReference as SecretReference
+    from ci_identity.model import TokenExchangeTarget as TokenExchangeTarget
     from ci_identity.model import VaultTarget as VaultTarget
     from ci_identity.model import Wanted as Wanted
     from ci_identity.redaction.stream import Redactor as Redactor
@@ -68,6 +69,7 @@ _HOME = {
     "Outcome": "model",
     "PolicyStatement": "model",
     "SecretReference": "model",
+    "TokenExchangeTarget": "model",
     "VaultTarget": "model",
     "Wanted": "model",
     "Redactor": "redaction.stream",

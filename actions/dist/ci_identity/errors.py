@@ -419,6 +419,44 @@ class TokenLifeError(ExchangeError):
     hint = "give the grant `policies`, so that a child token with the grant's ttl is made"
 
 
+class ExchangeTokenError(ExchangeError):
+    """Token exchange: the server does not take the job's token, or the request as it is."""
+
+    code = "exchange-token"
+    cause = (
+        "the server does not trust this issuer, subject or audience; or it wants the token under "
+        "another type, or one more field"
+    )
+    hint = "compare the server's rules with what ci-identity whoami prints"
+
+
+class ExchangeTargetError(ExchangeError):
+    """Token exchange: the server issues no token for the grant's audience."""
+
+    code = "exchange-target"
+    cause = "the server does not know the audience, or does not issue tokens for it to this job"
+    hint = "write the name that the server has for the target into `token_exchange.audience`"
+
+
+class ExchangeScopeError(ExchangeError):
+    """Token exchange: the server does not give the scope that was asked, or gives more."""
+
+    code = "exchange-scope"
+    cause = "a scope of the grant is misspelt, or the server does not give it to this job"
+    hint = "compare `scope` of the grant with the scopes that the server has"
+
+
+class ExchangeClientError(ExchangeError):
+    """Token exchange: the server does not exchange tokens for this client."""
+
+    code = "exchange-client"
+    cause = "the client is unknown, may not exchange tokens, or would have to log in with a secret"
+    hint = (
+        "register a client without a secret that may exchange tokens, and write its id into "
+        "`token_exchange.client_id`; nothing here keeps a secret for it"
+    )
+
+
 class AwsAccessDeniedError(ExchangeError):
     """AWS: the role's trust policy does not let this job in, or there is no such role.
 

@@ -212,12 +212,33 @@ class KubernetesTarget(Record):
 
 
 class TokenExchangeTarget(Record):
-    """A token endpoint that speaks RFC 8693, and where its tokens are revoked (RFC 7009)."""
+    """A token endpoint that speaks RFC 8693, and where its tokens are revoked (RFC 7009).
+
+    Attributes:
+        url: the token endpoint.
+        audience: whom the token is for; also the audience of the job's token, if the grant names
+            no other.
+        scope: the scopes to ask for, with a space between two; without it, the server's default.
+        revoke_url: the revocation endpoint, if there is one.
+        client_id: who asks, where the server wants that of a client that has no secret.
+        subject_token_type: as what the job's token is presented: `jwt` or `id_token`.
+        parameters: more fields of the request, as the server's own documentation has them.
+        variable: the variable of the child; see `variable_for`.
+    """
 
     url: str
     audience: str
     scope: str | None = None
     revoke_url: str | None = None
+    client_id: str | None = None
+    subject_token_type: str = "jwt"  # noqa: S105  # a type, not a token
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    variable: str | None = None
+
+    def variable_for(self, grant: str) -> str:
+        """Return the child's variable: the target's own, or `PARTNER_TOKEN` for `partner`."""
+        name = grant.upper().replace("-", "_").replace(".", "_")
+        return self.variable or f"{name}_TOKEN"
 
 
 Target = VaultTarget | AwsTarget | GcpTarget | AzureTarget | KubernetesTarget | TokenExchangeTarget

@@ -35,6 +35,7 @@ from ci_identity.model import (
     Lease,
     Outcome,
     SubjectToken,
+    TokenExchangeTarget,
 )
 from ci_identity.recording import Recorder
 from ci_identity.revocation import BUDGET, Revocation, end
@@ -120,6 +121,8 @@ def _ask(
         detail = "its provider cannot end it before"
         if isinstance(grant.target, AwsTarget):
             detail += "; from outside: ci-identity reap"
+        if isinstance(grant.target, TokenExchangeTarget):
+            detail = "only the token itself would end it, and nobody keeps that"
         return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=detail), None
     return _login(left, grant, environ).use(reclaimer, left.handles)
 

@@ -38,7 +38,7 @@ class Revocation(Record):
         name, until = self.lease.grant, f"{self.lease.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         match self.outcome:
             case Outcome.REVOKED:
-                return f"{name}: revoked; the server confirmed it"
+                return f"{name}: revoked; {self.detail or 'the server confirmed it'}"
             case Outcome.EXPIRES if self.is_over:
                 return f"{name}: ended by itself at {until} ({self.detail})"
             case Outcome.EXPIRES:

@@ -47,6 +47,8 @@ def stop(instance: Instance, environ: Mapping[str, str]) -> Report:
         return Report()
     _end(record)
     said = instance.report()
+    if said is None and not record.held:  # they are named before the first of them is issued
+        return Report()
     if said is None:
         return _reclaim(record, environ)
     try:

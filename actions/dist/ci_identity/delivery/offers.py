@@ -16,6 +16,7 @@ from ci_identity.model import (
     GcpToken,
     Grant,
     Served,
+    TokenExchangeTarget,
     VaultTarget,
 )
 
@@ -90,6 +91,8 @@ def promises(grant: Grant, mode: DeliveryMode) -> tuple[str, ...]:
     match grant.target:
         case VaultTarget(secrets=secrets):
             return tuple(secrets)
+        case TokenExchangeTarget() as target:
+            return (target.variable_for(grant.name),)
         case AwsTarget() if mode is DeliveryMode.ENV:
             from ci_identity.delivery.aws import KEYS
 

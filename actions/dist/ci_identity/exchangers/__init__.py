@@ -14,7 +14,7 @@ from ci_identity.model import (
     VaultTarget,
 )
 
-UNSUPPORTED = (KubernetesTarget, TokenExchangeTarget)
+UNSUPPORTED = (KubernetesTarget,)
 """Targets that the file format has, and this version has no exchanger for."""
 
 
@@ -41,6 +41,10 @@ def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
         from ci_identity.exchangers.azure import AzureExchanger  # noqa: PLC0415  # on demand
 
         return AzureExchanger(grant.target, environ)
+    if isinstance(grant.target, TokenExchangeTarget):
+        from ci_identity.exchangers.token_exchange import TokenExchanger  # noqa: PLC0415  # on demand
+
+        return TokenExchanger(grant.target, environ)
     kind = type(grant.target).__name__.removesuffix("Target").lower()
     message = f"the grant {grant.name} is for {kind}: this version cannot exchange tokens there yet"
     raise UnsupportedTargetError(message)

@@ -1,7 +1,7 @@
 """What an exchanger is: a subject token in, a narrow credential out, and its end beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from ci_identity._record import Record
@@ -21,6 +21,32 @@ class Ending(Record):
     outcome: Outcome
     reason: str | None = None
     detail: str = ""
+
+
+NOTHING_ISSUED = Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
+
+
+class Strength(Record):
+    """How far the end of a credential goes at its provider, if nothing fails.
+
+    Declared once, beside each credential: it is what people are told at the end of a step, what
+    docs/reference/targets.md has, and what the contract test sees.
+
+    Attributes:
+        outcome: `REVOKED` or `EXPIRES`.
+        meaning: what that does, or why it does no more, in a few words.
+    """
+
+    outcome: Outcome
+    meaning: str
+
+
+def left_to_expire(expires_at: datetime, strength: Strength) -> Ending:
+    """Return the end of what no provider was asked to end: by itself, at `expires_at` (UTC)."""
+    if datetime.now(UTC) >= expires_at:
+        detail = "the step outlived its ttl"
+        return Ending(outcome=Outcome.EXPIRES, reason="expired", detail=detail)
+    return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=strength.meaning)
 
 
 class Credential(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 from ci_identity.grants import targets
 from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Schema, Text, Word
 from ci_identity.grants.nodes import Node, Table
+from ci_identity.grants.token_exchange import TOKEN_EXCHANGE, check_variable
 from ci_identity.model import AZURE_TTL, DEFAULT_MAX, DEFAULT_TTL, Accept, Grant, SourceName, Wanted
 
 MAX_TTL = timedelta(hours=12)
@@ -25,7 +26,7 @@ TARGETS: Mapping[str, Key] = MappingProxyType(
         "gcp": Key(of=targets.GCP, doc="A Google Cloud workload identity provider."),
         "azure": Key(of=targets.AZURE, doc="An Entra application with a federated credential."),
         "kubernetes": Key(of=targets.KUBERNETES, doc="A cluster that trusts the CI's issuer."),
-        "token_exchange": Key(of=targets.TOKEN_EXCHANGE, doc="An RFC 8693 token endpoint."),
+        "token_exchange": Key(of=TOKEN_EXCHANGE, doc="An RFC 8693 token endpoint."),
     }
 )
 """What a grant can be for; each grant has exactly one of them."""
@@ -134,6 +135,8 @@ def _grant(node: Table, values: dict[str, Any]) -> Grant:
     if not found:
         node.place.refuse(f"has no target; it needs one of {', '.join(TARGETS)}")
     (target,) = found
+    if target == "token_exchange":
+        check_variable(node, node.place.keys[-1], values[target])
     if target == "azure":
         values.setdefault("ttl", AZURE_TTL)
     elif values.get("ttl", DEFAULT_TTL) > MAX_TTL:

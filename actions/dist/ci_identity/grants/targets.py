@@ -1,4 +1,4 @@
-"""The six targets of a grant, key by key: what each provider's API takes, and nothing looser."""
+"""The targets of a grant, key by key: what each provider's API takes, and nothing looser."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from ci_identity.model import (
     KubernetesTarget,
     PolicyStatement,
     SecretReference,
-    TokenExchangeTarget,
     VaultTarget,
 )
 
@@ -190,7 +189,7 @@ AWS = Keys(
     make=into(AwsTarget),
 )
 
-# ── gcp, azure, kubernetes, token_exchange ───────────────────────────────────────────────────
+# ── gcp, azure, kubernetes ───────────────────────────────────────────────────────────────────
 
 BOUNDARY = Keys(
     keys={
@@ -313,16 +312,4 @@ KUBERNETES = Keys(
         ),
     },
     make=into(KubernetesTarget),
-)
-TOKEN_EXCHANGE = Keys(
-    keys={
-        "url": Key(of=ADDRESS, doc="The token endpoint (RFC 8693).", required=True),
-        "audience": Key(of=AUDIENCE, doc="The audience, as RFC 8693 has it.", required=True),
-        "scope": Key(
-            of=Text(expected="scopes, separated by spaces", pattern=r"[!-~]+(?: [!-~]+)*"),
-            doc="The scope to ask for.",
-        ),
-        "revoke_url": Key(of=ADDRESS, doc="The revocation endpoint (RFC 7009), if there is one."),
-    },
-    make=into(TokenExchangeTarget),
 )

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.model import AwsKeys, Delivered, Outcome
 from ci_identity.secret import Secret
+
+STRENGTH = Strength(
+    outcome=Outcome.EXPIRES,
+    meaning="AWS cannot end a session; from outside: ci-identity reap --deny",
+)
 
 
 class AwsCredential:
@@ -32,10 +37,4 @@ class AwsCredential:
     def revoke(self, *, budget: float) -> Ending:  # noqa: ARG002  # there is nobody to ask
         """Drop the keys, and say when the session ends by itself."""
         self.served = None
-        if not self.secrets:
-            return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
-        if datetime.now(UTC) >= self.expires_at:
-            detail = "the step outlived its ttl"
-            return Ending(outcome=Outcome.EXPIRES, reason="expired", detail=detail)
-        detail = "AWS cannot end a session; from outside: ci-identity reap --deny"
-        return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=detail)
+        return left_to_expire(self.expires_at, STRENGTH) if self.secrets else NOTHING_ISSUED

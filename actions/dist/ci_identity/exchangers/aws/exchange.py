@@ -31,16 +31,13 @@ from ci_identity.exchangers.aws.names import AUDIENCE, session_name
 from ci_identity.exchangers.aws.policy import MAX_POLICY, SessionPolicy, session_policy
 from ci_identity.exchangers.aws.sts import Refused, Session, assume_role
 from ci_identity.exchangers.interface import ExchangeRequest
+from ci_identity.exchangers.live_token import LiveToken
 from ci_identity.model import AwsTarget, SubjectToken
-from ci_identity.secret import Secret
 
 CA_VARIABLES = ("AWS_CA_BUNDLE",)
 
 RETRY_BUDGET = 20.0
 """Seconds for the whole exchange, retries included."""
-
-_ENOUGH_LIFE = timedelta(seconds=60)
-"""A token that has less is minted again: AWS may take its time, and clocks differ."""
 
 
 def _now() -> datetime:
@@ -84,7 +81,11 @@ class AwsExchanger:
         request.hold(credential)
         with HttpSession(self._network) as http:
             http.deadline = time.monotonic() + RETRY_BUDGET
-            call = _Call(partial(self._assume, http, request), request, self._now)
+            call = partial(
+                LiveToken(request, self._now).send,
+                partial(self._assume, http, request),
+                expired=AwsTokenTimeError,
+            )
             issued = self._issue(call, credential, request, budget=RETRY_BUDGET)
             left = http.deadline - time.monotonic()
             if issued.is_misjudged(request.ttl) and left > 0:
@@ -106,21 +107,28 @@ class AwsExchanger:
         return session_policy(self._target, ttl=ttl, asked_at=self._now() - self._ahead)
 
     def _issue(
-        self, call: "_Call", credential: AwsCredential, request: ExchangeRequest, *, budget: float
+        self,
+        call: Callable[[], Issued],
+        credential: AwsCredential,
+        request: ExchangeRequest,
+        *,
+        budget: float,
     ) -> Issued:
-        issued = retry(call.attempt, budget=budget, pause=request.pause)
+        issued = retry(call, budget=budget, pause=request.pause)
         self._ahead = issued.ahead
         credential.hold_keys(issued.keys)
         request.record(issued.handle)
         self._check(issued.session, _name(request))
         return issued
 
-    def _assume(self, http: HttpSession, request: ExchangeRequest, token: Secret) -> Issued:
+    def _assume(self, http: HttpSession, request: ExchangeRequest, token: SubjectToken) -> Issued:
         """Ask once. The life counts from here: a try that comes late must not begin half over."""
         name, policy, asked_at = _name(request), self._policy(request.ttl), self._now()
         form = _form(self._target.role, name, policy)
         try:
-            session = assume_role(http, self._url, form | {"WebIdentityToken": token.reveal()})
+            session = assume_role(
+                http, self._url, form | {"WebIdentityToken": token.token.reveal()}
+            )
         except Refused as refused:
             from ci_identity.exchangers.aws.errors import refusal  # noqa: PLC0415  # on demand
 
@@ -153,35 +161,6 @@ class AwsExchanger:
             )
 
 
-class _Call:
-    """The call of one exchange, as often as it takes, each time with a token that is alive."""
-
-    def __init__(
-        self,
-        assume: Callable[[Secret], Issued],
-        request: ExchangeRequest,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._assume, self._request, self._now = assume, request, now
-        self._token = request.subject_token
-        self._has_expired = False
-
-    def attempt(self) -> Issued:
-        """Ask once; once more, with a new token, if AWS takes the first one for expired."""
-        if _ends(self._token) - self._now() < _ENOUGH_LIFE:
-            self._token = self._request.mint()
-        try:
-            return self._assume(self._token.token)
-        except AwsTokenTimeError:
-            if self._has_expired:
-                raise
-            self._has_expired = True
-            expired, self._token = self._token, self._request.mint()
-            if self._token.token == expired.token:  # GitLab's job has one for all its life
-                raise
-        return self._assume(self._token.token)
-
-
 def _name(request: ExchangeRequest) -> str:
     return session_name(request.identity, grant=request.grant.name, lease_id=request.lease_id)
 
@@ -206,8 +185,3 @@ def _form(role: str, name: str, policy: SessionPolicy) -> dict[str, str]:
         form["Policy"] = policy.text
     members = enumerate(policy.arns, 1)
     return form | {f"PolicyArns.member.{at}.arn": arn for at, arn in members}
-
-
-def _ends(token: SubjectToken) -> datetime:
-    exp = token.claims.get("exp")  # a number: every source looks
-    return datetime.fromtimestamp(exp if isinstance(exp, int | float) else 0, UTC)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.model import AzureToken, AzureTokens, Delivered, Outcome
 from ci_identity.secret import Secret
+
+STRENGTH = Strength(outcome=Outcome.EXPIRES, meaning="Entra cannot end an application's token")
 
 
 class AzureCredential:
@@ -37,10 +39,4 @@ class AzureCredential:
     def revoke(self, *, budget: float) -> Ending:  # noqa: ARG002  # there is nobody to ask
         """Drop the tokens, and say when they end by themselves."""
         self.served = None
-        if not self.secrets:
-            return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
-        if datetime.now(UTC) >= self.expires_at:
-            detail = "the step outlived its tokens"
-            return Ending(outcome=Outcome.EXPIRES, reason="expired", detail=detail)
-        detail = "Entra cannot end an application's token"
-        return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=detail)
+        return left_to_expire(self.expires_at, STRENGTH) if self.secrets else NOTHING_ISSUED

@@ -26,14 +26,11 @@ from ci_identity.exchangers.azure.credential import AzureCredential
 from ci_identity.exchangers.azure.entra import ASSERTION_TYPE, Issued, Refused, ask
 from ci_identity.exchangers.azure.errors import refusal
 from ci_identity.exchangers.interface import ExchangeRequest
+from ci_identity.exchangers.live_token import LiveToken
 from ci_identity.model import AzureTarget, AzureToken, Handle, SubjectToken
-from ci_identity.secret import Secret
 
 RETRY_BUDGET = 20.0
 """Seconds for the whole exchange, retries included."""
-
-_ENOUGH_LIFE = timedelta(seconds=60)
-"""A token that has less is minted again: Entra may take its time, and clocks differ."""
 
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -73,14 +70,14 @@ class AzureExchanger:
         _check_life(self._life, request)  # a renewal that would outlive `max` issues nothing
         credential = AzureCredential(self._target.client)
         request.hold(credential)
-        assertion = _Assertion(request, self._now)
+        assertion = LiveToken(request, self._now)
         correlation_id = _correlation_id(request.lease_id)
         with HttpSession(self._network) as http:
             http.deadline = time.monotonic() + RETRY_BUDGET
             for resource in self._target.resources:
                 call = partial(self._call, http, request, resource, correlation_id)
                 issued = retry(
-                    partial(assertion.send, call),
+                    partial(assertion.send, call, expired=AzureTokenTimeError),
                     budget=http.deadline - time.monotonic(),
                     pause=request.pause,
                 )
@@ -99,14 +96,14 @@ class AzureExchanger:
         request: ExchangeRequest,
         resource: str,
         correlation_id: str,
-        assertion: Secret,
+        assertion: SubjectToken,
     ) -> Issued:
         url = f"{self._authority}/{self._target.tenant}/oauth2/v2.0/token"
         form = {
             "grant_type": "client_credentials",
             "client_id": self._target.client,
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": assertion.reveal(),
+            "client_assertion": assertion.token.reveal(),
             "scope": f"{resource}/.default",
         }
         try:
@@ -153,30 +150,6 @@ class AzureExchanger:
         )
 
 
-class _Assertion:
-    """The job's token, minted again where it would end on the way."""
-
-    def __init__(self, request: ExchangeRequest, now: Callable[[], datetime]) -> None:
-        self._request, self._now = request, now
-        self._token = request.subject_token
-        self._has_expired = False
-
-    def send(self, call: Callable[[Secret], Issued]) -> Issued:
-        """Return `call(token)`; once more, with a new token, if Entra takes it for expired."""
-        if _ends(self._token) - self._now() < _ENOUGH_LIFE:
-            self._token = self._request.mint()
-        try:
-            return call(self._token.token)
-        except AzureTokenTimeError:
-            if self._has_expired:
-                raise
-            self._has_expired = True
-            expired, self._token = self._token, self._request.mint()
-            if self._token.token == expired.token:  # GitLab's job has one for all its life
-                raise
-        return call(self._token.token)
-
-
 def _check_life(life: timedelta, request: ExchangeRequest) -> None:
     """Raise if what Entra gives lives longer than was asked: it can be asked for no less."""
     if life <= request.ttl + _CLOCKS_DIFFER:
@@ -218,8 +191,3 @@ def _handle(token: AzureToken, issued: Issued) -> Handle:
         expires_at=token.expires_at,
         fingerprint=token.access_token.fingerprint(),
     )
-
-
-def _ends(token: SubjectToken) -> datetime:
-    exp = token.claims.get("exp")  # a number: every source looks
-    return datetime.fromtimestamp(exp if isinstance(exp, int | float) else 0, UTC)

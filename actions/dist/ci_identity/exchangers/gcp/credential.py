@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.model import Delivered, GcpToken, Outcome
 from ci_identity.secret import Secret
+
+STRENGTH = Strength(
+    outcome=Outcome.EXPIRES,
+    meaning="Google cannot end a token; removing the IAM binding ends what it may do",
+)
 
 
 class GcpCredential:
@@ -39,10 +44,4 @@ class GcpCredential:
     def revoke(self, *, budget: float) -> Ending:  # noqa: ARG002  # there is nobody to ask
         """Drop the tokens, and say when the last one ends by itself."""
         self.served = None
-        if not self.secrets:
-            return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
-        if datetime.now(UTC) >= self.expires_at:
-            detail = "the step outlived its ttl"
-            return Ending(outcome=Outcome.EXPIRES, reason="expired", detail=detail)
-        detail = "Google cannot end a token; removing the IAM binding ends what it may do"
-        return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=detail)
+        return left_to_expire(self.expires_at, STRENGTH) if self.secrets else NOTHING_ISSUED

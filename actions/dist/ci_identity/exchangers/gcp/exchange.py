@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from ci_identity.exchangers.gcp.client import IAM_SCOPE, Client, Refused, full_s
 from ci_identity.exchangers.gcp.credential import GcpCredential
 from ci_identity.exchangers.gcp.errors import not_federated, not_impersonated, not_narrowed
 from ci_identity.exchangers.interface import ExchangeRequest
+from ci_identity.exchangers.live_token import LiveToken, ends
 from ci_identity.model import GcpTarget, GcpToken, Handle, SubjectToken
 
 UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
@@ -30,9 +32,6 @@ UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
 PUBLIC = "googleapis.com"
 RETRY_BUDGET = 20.0
 """Seconds for the whole exchange, retries included."""
-
-_ENOUGH_LIFE = timedelta(seconds=60)
-"""A token that has less is minted again. Google takes one for a minute longer than it lives."""
 
 _CLOCKS_DIFFER = timedelta(minutes=1)
 _MAX_FEDERATED = timedelta(hours=1)
@@ -121,13 +120,13 @@ class _Exchange:
         self._target, self._request, self._credential = target, request, credential
         self._client, self._now = client, now
         self._deadline = time.monotonic() + RETRY_BUDGET
-        self._token = request.subject_token
-        self._has_expired = False
+        self._live_token = LiveToken(request, now)
 
     def __call__(self) -> None:
         """Go from the job's token to the step's."""
         target = self._target
-        token = self._insist(self._federate)
+        federate = partial(self._live_token.send, self._federate, expired=GcpTokenTimeError)
+        token = self._insist(federate)
         self._issued("federated", target.provider, token)
         if target.service_account:
             federated = token
@@ -153,37 +152,20 @@ class _Exchange:
 
     # ── the calls ────────────────────────────────────────────────────────────────────────────
 
-    def _federate(self) -> GcpToken:
-        """Ask once; once more, with a new token, if Google takes the first one for expired."""
-        if ends(self._token) - self._now() < _ENOUGH_LIFE:
-            self._token = self._request.mint()
-        try:
-            return self._ask_sts()
-        except GcpTokenTimeError:
-            if self._has_expired:
-                raise
-            self._has_expired = True
-            expired, self._token = self._token, self._request.mint()
-            if self._token.token == expired.token:  # GitLab's job has one for all its life
-                raise
-        return self._ask_sts()
-
-    def _ask_sts(self) -> GcpToken:
+    def _federate(self, subject: SubjectToken) -> GcpToken:
         target = self._target
         if not target.service_account:
-            self._check_life()
+            self._check_life(subject)
         scopes = [IAM_SCOPE] if target.service_account else full_scopes(target.scopes)
         try:
-            token = self._client.federate(target.provider, self._token.token, scopes)
+            token = self._client.federate(target.provider, subject.token, scopes)
         except Refused as refused:
             raise not_federated(refused, target, self._request.identity) from None
-        return GcpToken(
-            access_token=token.access_token, expires_at=min(token.expires_at, ends(self._token))
-        )
+        return replace(token, expires_at=min(token.expires_at, ends(subject)))
 
-    def _check_life(self) -> None:
+    def _check_life(self, subject: SubjectToken) -> None:
         """Refuse what would live longer than was asked: a federated token ends with the job's."""
-        life = min(ends(self._token) - self._now(), _MAX_FEDERATED)
+        life = min(ends(subject) - self._now(), _MAX_FEDERATED)
         if life > self._request.ttl + _CLOCKS_DIFFER:
             message = (
                 f"a federated token would live for {life.total_seconds():.0f} s, and"
@@ -219,12 +201,6 @@ class _Exchange:
             return self._client.narrow(token, self._target.boundary)
         except Refused as refused:
             raise not_narrowed(refused) from None
-
-
-def ends(token: SubjectToken) -> datetime:
-    """Return when the job's token ends."""
-    exp = token.claims.get("exp")  # a number: every source looks
-    return datetime.fromtimestamp(exp if isinstance(exp, int | float) else 0, UTC)
 
 
 def _universe(target: GcpTarget, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:

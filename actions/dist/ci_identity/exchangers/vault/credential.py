@@ -7,11 +7,16 @@ from functools import partial
 
 from ci_identity._http import Answer, retry
 from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultTokenKindError
-from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.exchangers.vault.client import Refused, VaultClient
 from ci_identity.exchangers.vault.rights import REVOKE_LEASE
 from ci_identity.model import Delivered, Outcome, Served
 from ci_identity.secret import Secret
+
+STRENGTH = Strength(
+    outcome=Outcome.REVOKED,
+    meaning="every lease, then the login token and with it the step's; the server confirms each",
+)
 
 
 class VaultCredential:
@@ -54,7 +59,7 @@ class VaultCredential:
     def _revoke(self, deadline: float) -> Ending:
         login, in_namespace = self.login, self.login_in_namespace
         if login is None or in_namespace is None:
-            return Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")
+            return NOTHING_ISSUED
         if not self.is_revocable:
             detail = "a batch token cannot be revoked"
             return Ending(outcome=Outcome.EXPIRES, reason=VaultTokenKindError.code, detail=detail)
@@ -70,9 +75,7 @@ class VaultCredential:
         if not failed:
             return Ending(outcome=Outcome.REVOKED)
         if datetime.now(UTC) >= self.login_expires_at:
-            return Ending(
-                outcome=Outcome.EXPIRES, reason="expired", detail="the step outlived its ttl"
-            )
+            return left_to_expire(self.login_expires_at, STRENGTH)
         return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
 
 

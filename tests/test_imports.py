@@ -1,0 +1,66 @@
+"""What is imported on the way to a credential: all of it is paid for in every step."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+HEAVY = {
+    "asyncio",
+    "boto3",
+    "dataclasses",
+    "difflib",
+    "google.auth",
+    "hvac",
+    "importlib.metadata",
+    "inspect",
+    "requests",
+    "shutil",
+    "tempfile",
+    "urllib.request",
+    "urllib3",
+    "yaml",
+}
+"""Each of them is 1 to 150 ms (docs/adr/0021-the-cost-of-a-start.md)."""
+
+START = """
+from ci_identity.cli import agent
+from ci_identity.agent import detach, inputs, service
+from ci_identity.sources import github
+"""
+
+
+def imported(code: str) -> set[str]:
+    """Return the names of the modules that a bare Python has after `code`."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}\nprint(*sys.modules)"
+    run = [sys.executable, "-IS", "-c", code]
+    return set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("cloud", ["aws", "vault", "gcp", "azure"])
+def test_start_of_the_agent(cloud: str) -> None:
+    """Nothing heavy, and none of another cloud or another CI."""
+    found = imported(f"{START}\nfrom ci_identity.exchangers import {cloud}")
+    assert found & HEAVY == set()
+    others = {"aws", "vault", "gcp", "azure"} - {cloud}
+    assert {f"ci_identity.exchangers.{other}" for other in others} & found == set()
+    assert {f"ci_identity.delivery.{other}" for other in others} & found == set()
+    assert {f"ci_identity.sources.{ci}" for ci in ("gitlab", "forgejo", "jenkins")} & found == set()
+
+
+def test_stop_of_the_agent() -> None:
+    """What ends a lease speaks to no provider: the agent does."""
+    found = imported(
+        "from ci_identity.cli import agent\n"
+        "from ci_identity.agent import report, runner_files, stop"
+    )
+    assert found & (HEAVY | {"ssl", "ctypes", "http.client", "ci_identity.session"}) == set()
+
+
+def test_exec() -> None:
+    """PyYAML is for the grants file; all else is as for the agent."""
+    found = imported("from ci_identity.cli import exec\nfrom ci_identity import run, grants")
+    assert found & (HEAVY - {"shutil", "yaml"}) == set()
