@@ -14,7 +14,6 @@ from ci_identity.model import (
     VaultTarget,
 )
 
-UNSUPPORTED = (KubernetesTarget,)
 """Targets that the file format has, and this version has no exchanger for."""
 
 
@@ -45,6 +44,10 @@ def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
         from ci_identity.exchangers.token_exchange import TokenExchanger  # noqa: PLC0415  # on demand
 
         return TokenExchanger(grant.target, environ)
+    if isinstance(grant.target, KubernetesTarget):
+        from ci_identity.exchangers.kubernetes import KubernetesExchanger  # noqa: PLC0415  # on demand
+
+        return KubernetesExchanger(grant.target, environ)
     kind = type(grant.target).__name__.removesuffix("Target").lower()
     message = f"the grant {grant.name} is for {kind}: this version cannot exchange tokens there yet"
     raise UnsupportedTargetError(message)
@@ -60,4 +63,8 @@ def reclaimer_for(grant: Grant, environ: Mapping[str, str]) -> Reclaimer | None:
         from ci_identity.exchangers.vault import VaultReclaimer  # noqa: PLC0415  # on demand
 
         return VaultReclaimer(grant.target, environ)
+    if isinstance(grant.target, KubernetesTarget):
+        from ci_identity.exchangers.kubernetes import KubernetesReclaimer  # noqa: PLC0415  # on demand
+
+        return KubernetesReclaimer(grant.target, environ)
     return None
