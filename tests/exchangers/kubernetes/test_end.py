@@ -1,0 +1,191 @@
+"""How a token of Kubernetes ends: `revoked` is said only of what the API server confirmed."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ci_identity.errors import IdTokenPermissionError
+from ci_identity.exchangers.kubernetes import KubernetesReclaimer
+from ci_identity.model import Handle, Outcome, SubjectToken
+from tests.exchangers.kubernetes.stage import NAME, Stage
+from tests.exchangers.kubernetes.test_exchange import SECRETS, is_taken
+from tests.kubernetes.cluster import NAMESPACE, NEEDED, OWN_ISSUER, USER_PREFIX
+from tests.kubernetes.server import KubernetesWorld
+
+
+def test_end_is_the_secret_s(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """The API server refuses from then on, and so does who asks it; the signature stays good."""
+    credential = stage.exchange()
+    assert credential.served is not None
+    token, uid = credential.served.token.reveal(), _uid(kubernetes)
+    assert credential.revoke(budget=5).outcome is Outcome.REVOKED
+    assert credential.served is None
+    (call,) = kubernetes.of("DELETE")
+    assert call.path.endswith(f"/secrets/{NAME}")
+    assert call.body["preconditions"] == {"uid": uid}
+    assert not is_taken(kubernetes, token)
+    assert kubernetes.cluster.verify_offline(token, (OWN_ISSUER,))  # as the docs say
+
+
+def test_end_is_asked_for_once(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """What the first call found is kept."""
+    credential = stage.exchange()
+    assert credential.revoke(budget=5) is credential.revoke(budget=5)
+    assert len(kubernetes.of("DELETE")) == 1
+
+
+@pytest.mark.parametrize("is_another", [False, True])
+def test_secret_that_is_gone_already(
+    stage: Stage,
+    kubernetes: KubernetesWorld,
+    is_another: bool,  # noqa: FBT001  # a case
+) -> None:
+    """The token ended with it, whoever deleted it; one of that name made since is left alone."""
+    credential = stage.exchange()
+    gone = kubernetes.cluster.objects.pop(("secrets", NAMESPACE, NAME))
+    if is_another:
+        again = gone | {"metadata": gone["metadata"] | {"uid": "another"}}
+        kubernetes.cluster.objects["secrets", NAMESPACE, NAME] = again
+    assert credential.revoke(budget=5).outcome is Outcome.REVOKED
+    assert bool(kubernetes.cluster.of("secrets")) == is_another
+
+
+def test_secret_that_was_never_made(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """A refusal to make it leaves nothing behind, and that is looked at."""
+    kubernetes.cluster.rules.clear()
+    kubernetes.cluster.trust(str(stage.token.claims["sub"]), NEEDED[0])
+    kubernetes.fail("POST", SECRETS, 403, body=_status(403, "Forbidden"))
+    stage.refuse()
+    assert stage.handles == []
+    assert stage.held[0].revoke(budget=5).outcome is Outcome.REVOKED
+
+
+def test_secret_that_a_finalizer_keeps(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """Marked for deletion is not deleted: `failed`, and why."""
+    credential = stage.exchange()
+    kubernetes.cluster.has_finalizer = True
+    ending = credential.revoke(budget=5)
+    assert (ending.outcome, ending.reason) == (Outcome.FAILED, "revocation")
+    assert f"{NAMESPACE}/{NAME}: something keeps it" in ending.detail
+
+
+def test_role_that_may_not_delete(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """Said with the rule that is missing; one request."""
+    credential = stage.exchange()
+    kubernetes.cluster.rules[USER_PREFIX + str(stage.token.claims["sub"])] = ()
+    ending = credential.revoke(budget=5)
+    assert ending.outcome is Outcome.FAILED
+    assert "may not delete secrets in the namespace shop" in ending.detail
+    assert len(kubernetes.of("DELETE")) == 1
+
+
+def test_nothing_there_is_no_deletion(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """A 404 about something else than the Secret, or of no API server, confirms nothing."""
+    for body in (_status(404, "NotFound"), b"404 page not found\n"):
+        credential = stage.exchange()
+        kubernetes.fail("DELETE", SECRETS, 404, body=body)
+        assert credential.revoke(budget=5).outcome is Outcome.FAILED
+        kubernetes.cluster.objects.clear()
+
+
+def test_answer_that_confirms_nothing(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """200 with another body is a stranger's."""
+    credential = stage.exchange()
+    kubernetes.fail("DELETE", SECRETS, 200, body=b"{}")
+    assert credential.revoke(budget=5).outcome is Outcome.FAILED
+
+
+def test_lost_answer_to_the_deletion(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """Asked again, the server says that it is gone."""
+    credential = stage.exchange()
+    kubernetes.fail("DELETE", SECRETS, is_late=True)
+    assert credential.revoke(budget=10).outcome is Outcome.REVOKED
+    assert [call.status for call in kubernetes.of("DELETE")] == [0, 404]
+
+
+def test_server_that_is_away_at_the_end(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """`failed` within the budget; once the token's time is over, `expires`."""
+    credential = stage.exchange()
+    kubernetes.close()
+    ending = credential.revoke(budget=0.2)
+    assert (ending.outcome, ending.reason) == (Outcome.FAILED, "revocation")
+    credential = stage.held[0]  # type: ignore[assignment]  # the same one
+    credential._ending = None
+    credential.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+    ending = credential.revoke(budget=0.2)
+    assert (ending.outcome, ending.reason) == (Outcome.EXPIRES, "expired")
+
+
+def test_no_token_to_ask_with(
+    stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CI gives no other token: `failed`, by its error's code, and nothing is raised."""
+
+    def refuse() -> SubjectToken:
+        message = "no id-token: write"
+        raise IdTokenPermissionError(message)
+
+    monkeypatch.setattr(stage, "_mint", refuse)
+    stage.now = lambda: datetime.now(UTC)
+    credential = stage.exchange()
+    late = datetime.now(UTC) + timedelta(minutes=6)
+    stage.now = lambda: late
+    credential._connect = stage.exchanger().connect(stage.request)
+    ending = credential.revoke(budget=5)
+    assert ending.outcome is Outcome.FAILED
+    assert "identity-permission" in ending.detail
+    assert kubernetes.of("DELETE") == []
+
+
+# ── by handle ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_killed_process_left_is_deleted_by_its_handle(
+    stage: Stage, kubernetes: KubernetesWorld
+) -> None:
+    """With the job's own token: nothing is issued for it, so nothing is held or recorded."""
+    stage.exchange()
+    handles, before = tuple(stage.handles), len(stage.events)
+    ending = KubernetesReclaimer(stage.target, {}).reclaim(stage.request, handles[:1])
+    assert ending.outcome is Outcome.REVOKED
+    assert not is_taken(kubernetes, kubernetes.cluster.issued[0])
+    assert len(stage.events) == before
+    assert len(kubernetes.calls) == 3
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        Handle(kind="secret", value=f"{NAMESPACE}/database-password"),
+        Handle(kind="secret", value=f"kube-system/{NAME}"),
+        Handle(kind="secret", value=f"{NAMESPACE}/{NAME}/../database-password/x"),
+        Handle(kind="accessor", value=f"{NAMESPACE}/{NAME}"),
+    ],
+    ids=str,
+)
+def test_ledger_deletes_no_secret_but_a_lease_s(
+    stage: Stage, kubernetes: KubernetesWorld, handle: Handle
+) -> None:
+    """A ledger may have been in other hands, and the job may delete every Secret there."""
+    ending = KubernetesReclaimer(stage.target, {}).reclaim(stage.request, [handle])
+    assert ending.outcome is Outcome.FAILED
+    assert kubernetes.calls == []
+
+
+def test_other_secret_of_the_same_name_is_left(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """The uid is a precondition."""
+    stage.exchange()
+    handle = Handle(kind="secret", value=f"{NAMESPACE}/{NAME}/another-uid")
+    ending = KubernetesReclaimer(stage.target, {}).reclaim(stage.request, [handle])
+    assert ending.outcome is Outcome.REVOKED
+    assert NAME in kubernetes.cluster.of("secrets")
+
+
+def _uid(kubernetes: KubernetesWorld) -> str:
+    return str(kubernetes.cluster.of("secrets")[NAME]["metadata"]["uid"])
+
+
+def _status(status: int, reason: str) -> bytes:
+    found = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+    return json.dumps(found | {"message": "WORDS", "reason": reason, "code": status}).encode()
