@@ -177,7 +177,7 @@ version: 1
 grants:
   web:
     for: &
-    kubernetes: {server: https://k8s.example, namespace: a, service_account: b, audience: c}
+    token_exchange: {url: https://sts.example/token, audience: a}
   db:
     for: &
     vault: {address: https://vault.acme.example, role: db, policies: [db], secrets: {A: a/b#c}}

@@ -213,10 +213,9 @@ class Cluster:
 
     def answer(self, method: str, path: str, bearer: str, body: Object) -> tuple[int, Object]:
         """Answer one request."""
-        if method == "GET" and (found := _DISCOVERY.get(path)):
-            self.authenticate(bearer)
-            return 200, found
         user = self.authenticate(bearer)
+        if method == "GET" and path in _DISCOVERY:
+            return 200, _DISCOVERY[path]
         if found := _TOKEN_PATH.fullmatch(path):
             return self._issue(user, found["namespace"], found["name"], body)
         if found := _OBJECT_PATH.fullmatch(path):

@@ -30,7 +30,7 @@ class Call:
     @property
     def bearer(self) -> str:
         """The token that came with it."""
-        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +136,9 @@ class _Request(BaseHTTPRequestHandler):
         fault = next(
             (one for one in world.faults if one.method == self.command and one.end in path), None
         )
+        status, answer, headers = 0, b"", dict[str, str]()
         if fault is None or fault.is_late:
-            try:
-                bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
-                status, found = world.cluster.answer(self.command, path, bearer, body)
-            except Refusal as refusal:
-                status, found = refusal.status, dict(refusal.body)
-            answer, headers = json.dumps(found).encode(), {}
+            status, answer = self._decide(path, body)
         if fault:
             world.faults.remove(fault)
             status, answer, headers = fault.status, fault.body, dict(fault.headers)
@@ -150,7 +146,7 @@ class _Request(BaseHTTPRequestHandler):
             Call(
                 method=self.command,
                 path=path,
-                headers=dict(self.headers),
+                headers={name.lower(): value for name, value in self.headers.items()},
                 body=body,
                 status=status,
             )
@@ -165,6 +161,14 @@ class _Request(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def _decide(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        try:
+            status, found = self.server.world.cluster.answer(self.command, path, bearer, body)
+        except Refusal as refusal:
+            status, found = refusal.status, dict(refusal.body)
+        return status, json.dumps(found).encode()
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Self, cast
 from urllib.parse import quote, urlsplit
@@ -91,11 +91,13 @@ class Issued:
     Attributes:
         token: the token.
         claims: its claims, unverified.
-        life: how long it lives by them, whatever the clocks say, and whatever is said beside it.
+        ends: when it ends by them (UTC), whatever is said beside it.
+        life: how long that is from when it was issued, both by the server's clock.
     """
 
     token: Secret
     claims: Answer
+    ends: datetime
     life: timedelta
 
 
@@ -227,9 +229,11 @@ def _issued(token: str, host: str) -> Issued:
     try:
         if _TOKEN.fullmatch(token):
             claims = Answer(take_apart(token)[1], host)
-            life = timedelta(seconds=claims.integer("exp") - claims.integer("iat"))
-            return Issued(token=Secret(token), claims=claims, life=life)
-    except (ValueError, OverflowError):
+            ends, begins = (
+                datetime.fromtimestamp(claims.integer(name), UTC) for name in ("exp", "iat")
+            )
+            return Issued(token=Secret(token), claims=claims, ends=ends, life=ends - begins)
+    except (ValueError, OverflowError, OSError):
         pass
     message = f"{host}: the answer has a token that is none"
     raise ProviderAnswerError(message)

@@ -36,6 +36,9 @@ RETRY_BUDGET = 20.0
 _ENOUGH_LIFE = timedelta(seconds=60)
 """A token of the job that has less is minted again: API servers allow no difference of clocks."""
 
+_CLOCKS_DIFFER = timedelta(minutes=1)
+"""From here on it is this machine's clock, or the server's, that is wrong."""
+
 _CA_FILE = "ca_file"
 T = TypeVar("T")
 
@@ -87,7 +90,7 @@ class KubernetesExchanger:
                 self._secret = secret
             issue = partial(api.issue, secret, request.ttl)
             issued = self._insist(issue, Doing.ISSUE, request, deadline)
-        expires_at = self._now() + issued.life
+        expires_at = self._end_of(issued)
         credential.hold_token(KubernetesToken(token=issued.token, expires_at=expires_at))
         fingerprint = issued.token.fingerprint()
         request.record(self._handle(secret, expires_at, fingerprint))
@@ -118,6 +121,11 @@ class KubernetesExchanger:
             return retry(call, budget=budget, pause=request.pause)
         except Refused as refused:
             raise refusal(refused, doing, self._target, request.identity) from None
+
+    def _end_of(self, issued: Issued) -> datetime:
+        """Return when a new token ends by this machine's clock, which the step's clients go by."""
+        ends = self._now() + issued.life
+        return min(ends, issued.ends) if abs(ends - issued.ends) < _CLOCKS_DIFFER else ends
 
     def _handle(
         self, secret: ThrowAway, expires_at: datetime, fingerprint: str | None = None
