@@ -7,10 +7,10 @@ import base64
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from ci_identity._record import Record
 from ci_identity.delivery.endpoint import Route
 from ci_identity.delivery.interface import ADDRESS_FILE, BEARER_FILE, Door, delivered
 from ci_identity.delivery.message import Reply
@@ -24,8 +24,7 @@ _SPARE = timedelta(minutes=1)
 """How long before its end clients ask anew: there is another by then, and clocks differ."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubernetesOffer:
+class KubernetesOffer(Record):
     """One grant's token, as it is on offer to the child.
 
     Attributes:

@@ -8,14 +8,15 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Self, cast
 from urllib.parse import quote, urlsplit
 
-from ci_identity._http import Answer, HttpSession, Network
+from ci_identity._http import Answer, HttpSession
 from ci_identity._jws import take_apart
+from ci_identity._network import Network
+from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError, TlsError
 from ci_identity.model import KubernetesTarget
 from ci_identity.secret import Secret
@@ -26,6 +27,7 @@ SECRET_TYPE = "ci-identity/lease"  # noqa: S105  # a type of object: nothing is 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]/-]{0,63}")
 _USER = re.compile(r' User "((?:[^"\\]|\\.){1,1024})" cannot ')
 _RULE = re.compile(r"^admission webhook |AdmissionPolicy .* denied request")
+_UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TOKEN = re.compile(r"[\w.-]{16,65536}", re.ASCII)
 
 
@@ -66,7 +68,6 @@ class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the call
         return self.kind in {"secrets", "Secret"}
 
 
-@dataclass(slots=True, kw_only=True)
 class ThrowAway:
     """The Secret of one lease: empty, and only there to be deleted.
 
@@ -75,8 +76,9 @@ class ThrowAway:
         uid: what the API server calls it; `None` while its answer is not known.
     """
 
-    name: str
-    uid: str | None = None
+    def __init__(self, name: str, uid: str | None = None) -> None:
+        self.name = name
+        self.uid = uid
 
     @property
     def precondition(self) -> Mapping[str, str]:
@@ -84,8 +86,7 @@ class ThrowAway:
         return {"uid": self.uid} if self.uid else {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class Issued(Record):
     """A token as it was issued.
 
     Attributes:
@@ -153,7 +154,11 @@ class Api:
             if refused.reason != "AlreadyExists":
                 raise
             return
-        secret.uid = answer.text("metadata", "uid")
+        uid = answer.text("metadata", "uid")
+        if not _UID.fullmatch(uid):
+            message = f"{self._host}: the answer has a uid that is none"
+            raise ProviderAnswerError(message)
+        secret.uid = uid
 
     def issue(self, secret: ThrowAway, life: timedelta) -> Issued:
         """Have a token of the service account issued that ends with the Secret."""
@@ -200,29 +205,17 @@ class Api:
         }
         url = self._target.server.rstrip("/") + path
         try:
-            response = self._http.request(
-                method, url, headers=headers, data=json.dumps(body).encode()
-            )
+            response = self._http.send(method, url, headers=headers, body=json.dumps(body).encode())
         except TlsError as error:
             raise TlsError(str(error), hint="name the cluster's CA in `ca_file`") from None
-        answer = _json(response.content, self._host, response.status_code)
-        if response.status_code < HTTPStatus.BAD_REQUEST:
-            return answer
-        if answer.get("kind") != "Status":
-            raise _stranger(self._host, response.status_code)
-        raise Refused(response.status_code, answer)
-
-
-def _json(body: bytes, host: str, status: int) -> Answer:
-    try:
-        return Answer(cast("object", json.loads(body)), host)
-    except (ValueError, RecursionError):
-        raise _stranger(host, status) from None
-
-
-def _stranger(host: str, status: int) -> ProviderAnswerError:
-    message = f"{host} does not answer as an API server of Kubernetes does (status {status})"
-    return ProviderAnswerError(message)
+        answer = response.json()
+        has_failed = response.status >= HTTPStatus.BAD_REQUEST
+        if not answer.is_object or (has_failed and answer.get("kind") != "Status"):
+            message = f"{self._host} answers as no API server does (status {response.status})"
+            raise ProviderAnswerError(message)
+        if has_failed:
+            raise Refused(response.status, answer)
+        return answer
 
 
 def _issued(token: str, host: str) -> Issued:

@@ -9,12 +9,13 @@ bound to the same Secret, and never makes a second one: who deletes it, ends the
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar, cast
 
-from ci_identity._http import Network, retry
+from ci_identity._http import retry
+from ci_identity._network import Network
+from ci_identity._record import replace
 from ci_identity._text import lasting, shortened
 from ci_identity.errors import ConfigurationError, KubernetesBindingError, TokenLifeError
 from ci_identity.exchangers.interface import ExchangeRequest
@@ -79,7 +80,7 @@ class KubernetesExchanger:
         _check_ttl(request)
         name = secret_name(request.lease_id)
         known = self._secret if self._secret and self._secret.name == name else None
-        secret = known or ThrowAway(name=name)
+        secret = known or ThrowAway(name)
         connect = self.connect(request)
         credential = KubernetesCredential(secret, self._target, request.identity, connect)
         request.hold(credential)

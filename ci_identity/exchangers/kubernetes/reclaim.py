@@ -27,6 +27,6 @@ class KubernetesReclaimer(KubernetesExchanger):
         found = _NAME.fullmatch(handle.value)
         if handle.kind != "secret" or not found or found["namespace"] != self._target.namespace:
             return "a handle that is none of this grant's"
-        secret = ThrowAway(name=found["name"], uid=found["uid"])
+        secret = ThrowAway(found["name"], found["uid"])
         connect = self.connect(request)
         return delete(secret, self._target, request.identity, connect, budget=RETRY_BUDGET)

@@ -2,13 +2,13 @@
 
 import json
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import (
     ConfigurationError,
     KubernetesBindingError,

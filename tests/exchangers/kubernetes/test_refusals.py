@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from ci_identity._record import replace
 from ci_identity.errors import (
     CiIdentityError,
     KubernetesAdmissionError,
