@@ -30,6 +30,9 @@ from tests.azure import entra
 from tests.exchangers.aws.stage import Fault, Sts, answer, refusal, say, says
 from tests.gcp.google import ACCOUNT, PROVIDER
 from tests.gcp.server import GcpWorld
+from tests.kubernetes.cluster import ACCOUNT as DEPLOYER
+from tests.kubernetes.cluster import AUDIENCE, NAMESPACE, Cluster, refuse
+from tests.kubernetes.server import KubernetesWorld
 from tests.token_exchange.server import API, AuthorizationServer
 
 GRANTS = """\
@@ -306,8 +309,7 @@ def grant_unknown(stage: Stage) -> None:
 
 @causes("target-unsupported")
 def target_unsupported(stage: Stage) -> None:
-    keys = "server: https://k8s.acme.example, namespace: shop, audience: acme"
-    stage.grants(f"kubernetes: {{{keys}, service_account: deployer}}")
+    stage.grants("token_exchange: {url: 'https://sts.acme.example/token', audience: acme}")
     stage.open()
 
 
@@ -676,6 +678,71 @@ def azure_token(stage: Stage) -> None:
 @causes("azure-token-time")
 def azure_token_time(stage: Stage) -> None:
     ask_azure(stage, 700024, 700024)
+
+
+def ask_cluster(stage: Stage, wrong: Callable[[Cluster], object]) -> None:
+    """Ask a cluster that trusts the job, and about which `wrong` makes one thing wrong."""
+    with KubernetesWorld(stage.world.issuer.address, stage.folder) as kubernetes:
+        kubernetes.cluster.trust(github_claims(stage.world.issuer.address, None, {})["sub"])
+        wrong(kubernetes.cluster)
+        stage.grants(
+            f"kubernetes: {{server: '{kubernetes.server}', ca_file: {kubernetes.ca_file.name},"
+            f" audience: {AUDIENCE}, namespace: {NAMESPACE}, service_account: {DEPLOYER}}}"
+        )
+        stage.open()
+
+
+@causes("kubernetes-token")
+def kubernetes_token(stage: Stage) -> None:
+    ask_cluster(stage, lambda cluster: setattr(cluster, "audiences", ("another",)))
+
+
+@causes("kubernetes-forbidden")
+def kubernetes_forbidden(stage: Stage) -> None:
+    ask_cluster(stage, lambda cluster: cluster.rules.clear())
+
+
+@causes("kubernetes-admission")
+def kubernetes_admission(stage: Stage) -> None:
+    def policy(*_: object) -> None:
+        refuse(422, "Invalid", "ValidatingAdmissionPolicy 'ci' denied request: no")
+
+    ask_cluster(stage, lambda cluster: setattr(cluster, "admission", policy))
+
+
+@causes("kubernetes-not-found")
+def kubernetes_not_found(stage: Stage) -> None:
+    ask_cluster(stage, lambda cluster: cluster.accounts.clear())
+
+
+@causes("kubernetes-secret")
+def kubernetes_secret(stage: Stage) -> None:
+    def forget(cluster: Cluster) -> None:
+        real = cluster.answer
+
+        def answer(method: str, path: str, bearer: str, body: dict[str, Any]) -> Any:
+            if path.endswith("/token"):
+                cluster.objects.clear()
+            return real(method, path, bearer, body)
+
+        cluster.answer = answer  # type: ignore[method-assign]  # somebody deletes it in between
+
+    ask_cluster(stage, forget)
+
+
+@causes("kubernetes-request")
+def kubernetes_request(stage: Stage) -> None:
+    def no_audiences(*_: object) -> None:
+        causes = [{"field": "spec.audiences", "message": "too many"}]
+        refuse(422, "Invalid", "TokenRequest is invalid", causes=causes)
+
+    ask_cluster(stage, lambda cluster: setattr(cluster, "_bound", no_audiences))
+
+
+@causes("kubernetes-binding")
+def kubernetes_binding(stage: Stage) -> None:
+    unbound = {"kubernetes.io": {"namespace": NAMESPACE}}
+    ask_cluster(stage, lambda cluster: setattr(cluster, "rewrite", lambda claims: claims | unbound))
 
 
 # ── provider ─────────────────────────────────────────────────────────────────────────────────
