@@ -123,6 +123,28 @@ def test_stop_ends_a_pause() -> None:
     assert provider.failures == []
 
 
+def test_what_fails_after_the_stop_is_not_told() -> None:
+    """The session has ended, and with it what the request under way was about."""
+    asked, ended = threading.Event(), threading.Event()
+
+    def renew(_: Callable[[float], None]) -> datetime:
+        asked.set()
+        assert ended.wait(10)
+        message = "what it was bound to is gone"
+        raise ExchangeError(message)
+
+    now = datetime.now(UTC)
+    provider = _Provider(enough=1)
+    renewal = Renewal(now, now + timedelta(hours=1), renew=renew, failed=provider.failed)
+    renewal.start()
+    assert asked.wait(10)
+    renewal.stop(0.0)
+    ended.set()
+    renewal._thread.join(10)
+    assert not renewal._thread.is_alive()
+    assert provider.failures == []
+
+
 @pytest.mark.parametrize(
     "error",
     [

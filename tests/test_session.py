@@ -39,9 +39,9 @@ from ci_identity.model import (
     Delivered,
     Grant,
     Handle,
-    KubernetesTarget,
     Outcome,
     SecretReference,
+    TokenExchangeTarget,
     VaultTarget,
     Wanted,
 )
@@ -309,9 +309,9 @@ def test_target_of_another_version(job: dict[str, str], shop: Shop) -> None:
     """A valid grant that cannot be exchanged yet says so, and never falls back to something."""
     grant = replace(
         grant_of(shop),
-        target=KubernetesTarget(server="s", namespace="n", service_account="a", audience="u"),
+        target=TokenExchangeTarget(url="u", audience="a"),
     )
-    with pytest.raises(UnsupportedTargetError, match="for kubernetes"):
+    with pytest.raises(UnsupportedTargetError, match="for tokenexchange"):
         session(grant, environ=job)
 
 

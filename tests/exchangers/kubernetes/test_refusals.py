@@ -186,6 +186,7 @@ def test_refusal_without_a_field(scene: Scene) -> None:
         (401, b'{"message": "WORDS"}'),
         (200, b"<html>WORDS</html>"),
         (201, b"{}"),
+        (201, b'{"metadata": {"uid": "WORDS \\u001b[2J"}}'),
         (201, b"[" * 100_000),
     ],
 )
