@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from ci_identity.delivery.interface import Offer
-from ci_identity.delivery.kubernetes import KubernetesOffer
 from ci_identity.errors import UndeliverableError
 from ci_identity.model import (
     AwsKeys,
@@ -68,6 +67,8 @@ def offer_for(
                 tokens=cast("Callable[[], AzureTokens]", served),
             )
         case KubernetesTarget() as target:
+            from ci_identity.delivery.kubernetes import KubernetesOffer
+
             return KubernetesOffer(
                 grant=grant.name,
                 target=target,

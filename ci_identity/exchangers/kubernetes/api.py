@@ -24,9 +24,9 @@ from ci_identity.secret import Secret
 SECRET_TYPE = "ci-identity/lease"  # noqa: S105  # a type of object: nothing is in it
 """What a throw-away Secret is, so that a policy can tell it from all others."""
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]/-]{0,63}")
-_USER = re.compile(r' User "((?:[^"\\]|\\.){1,1024})" cannot ')
-_RULE = re.compile(r"^admission webhook |AdmissionPolicy .* denied request")
+_WORD = r"[A-Za-z][A-Za-z0-9.\[\]/-]{0,63}"
+_USER = r' User "((?:[^"\\]|\\.){1,1024})" cannot '
+_RULE = r"^admission webhook |AdmissionPolicy .* denied request"
 _UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TOKEN = re.compile(r"[\w.-]{16,65536}", re.ASCII)
 
@@ -56,9 +56,9 @@ class Refused(Exception):  # noqa: N818  # a refusal is an answer here; the call
         ]
         self.fields = tuple(filter(None, named))
         text = str(answer.get("message"))
-        found = _USER.search(text)
+        found = re.search(_USER, text)
         self.user = found[1] if found else ""
-        self.is_ruled_out = bool(_RULE.search(text)) or (
+        self.is_ruled_out = bool(re.search(_RULE, text)) or (
             status == HTTPStatus.FORBIDDEN and not found
         )
 
@@ -233,4 +233,4 @@ def _issued(token: str, host: str) -> Issued:
 
 
 def _word(found: object) -> str:
-    return found if isinstance(found, str) and _WORD.fullmatch(found) else ""
+    return found if isinstance(found, str) and re.fullmatch(_WORD, found) else ""
