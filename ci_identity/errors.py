@@ -109,14 +109,6 @@ class UnknownGrantError(ConfigurationError):
     hint = "ci-identity check lists the grants of the file"
 
 
-class UnsupportedTargetError(ConfigurationError):
-    """The grant is valid, but this version has no exchanger for its target."""
-
-    code = "target-unsupported"
-    cause = "this version of ci-identity has no exchanger for this kind of target"
-    hint = "use another target, or a version that lists this one in its changelog"
-
-
 class MissingDependencyError(ConfigurationError):
     """A library that this grant or command needs is not installed."""
 

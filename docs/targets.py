@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_identity.exchangers import UNSUPPORTED
 from ci_identity.exchangers.aws.credential import STRENGTH as AWS
 from ci_identity.exchangers.azure.credential import STRENGTH as AZURE
 from ci_identity.exchangers.gcp.credential import STRENGTH as GCP
 from ci_identity.exchangers.interface import Strength
+from ci_identity.exchangers.kubernetes.credential import STRENGTH as KUBERNETES
 from ci_identity.exchangers.token_exchange.credential import NOT_REVOCABLE, REVOCABLE
 from ci_identity.exchangers.vault.credential import STRENGTH as VAULT
 
@@ -74,6 +74,15 @@ ROWS = {
         narrowed_by=("resources",),
         clients="azure-identity, msal, JavaScript, Go (Terraform's backend), at a double of Entra",
     ),
+    "kubernetes": Row(
+        page="kubernetes",
+        delivery="a `KUBECONFIG` whose exec plugin asks the endpoint",
+        is_renewed=True,
+        strengths={"": KUBERNETES},
+        shortest="as asked: 10 min at least",
+        narrowed_by=("namespace", "token_audiences"),
+        clients="kubectl, the official client for Python, at a double of an API server",
+    ),
     "token_exchange": Row(
         page="token-exchange",
         delivery="a variable of the child",
@@ -115,7 +124,7 @@ def page() -> str:
         f" | {', '.join(f'`{key}`' for key in row.narrowed_by)} | {row.clients} |"
         for name, row in ROWS.items()
     ]
-    return "\n".join([HEAD + "\n".join(ends), LIFE + "\n".join(lives), TAIL + _missing()])
+    return "\n".join([HEAD + "\n".join(ends), LIFE + "\n".join(lives), TAIL])
 
 
 def _link(name: str, row: Row) -> str:
@@ -127,12 +136,6 @@ def _ends(row: Row) -> str:
         f"{when}{' ' * bool(when)}`{strength.outcome}`: {strength.meaning}"
         for when, strength in row.strengths.items()
     )
-
-
-def _missing() -> str:
-    names = [target.__name__.removesuffix("Target").lower() for target in UNSUPPORTED]
-    listed = ", ".join(f"`{name}`" for name in names)
-    return f"\nNot given out by this version: {listed}.\n" if names else ""
 
 
 if __name__ == "__main__":

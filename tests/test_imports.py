@@ -40,12 +40,12 @@ def imported(code: str) -> set[str]:
     return set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.parametrize("cloud", ["aws", "vault", "gcp", "azure"])
+@pytest.mark.parametrize("cloud", ["aws", "vault", "gcp", "azure", "kubernetes"])
 def test_start_of_the_agent(cloud: str) -> None:
     """Nothing heavy, and none of another cloud or another CI."""
     found = imported(f"{START}\nfrom ci_identity.exchangers import {cloud}")
     assert found & HEAVY == set()
-    others = {"aws", "vault", "gcp", "azure"} - {cloud}
+    others = {"aws", "vault", "gcp", "azure", "kubernetes"} - {cloud}
     assert {f"ci_identity.exchangers.{other}" for other in others} & found == set()
     assert {f"ci_identity.delivery.{other}" for other in others} & found == set()
     assert {f"ci_identity.sources.{ci}" for ci in ("gitlab", "forgejo", "jenkins")} & found == set()

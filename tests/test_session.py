@@ -30,7 +30,6 @@ from ci_identity.errors import (
     ShortSecretError,
     TokenLifeError,
     UnknownGrantError,
-    UnsupportedTargetError,
     VaultSecretError,
 )
 from ci_identity.exchangers.interface import Credential, Ending, ExchangeRequest
@@ -41,7 +40,6 @@ from ci_identity.model import (
     Handle,
     Outcome,
     SecretReference,
-    TokenExchangeTarget,
     VaultTarget,
     Wanted,
 )
@@ -303,16 +301,6 @@ def test_unknown_grant(job: dict[str, str]) -> None:
     """A name that the file does not have is an error before anything else."""
     with pytest.raises(UnknownGrantError):
         session("migrate-bd", environ=job)
-
-
-def test_target_of_another_version(job: dict[str, str], shop: Shop) -> None:
-    """A valid grant that cannot be exchanged yet says so, and never falls back to something."""
-    grant = replace(
-        grant_of(shop),
-        target=TokenExchangeTarget(url="u", audience="a"),
-    )
-    with pytest.raises(UnsupportedTargetError, match="for tokenexchange"):
-        session(grant, environ=job)
 
 
 # ── the body ─────────────────────────────────────────────────────────────────────────────────

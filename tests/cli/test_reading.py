@@ -172,29 +172,6 @@ def test_check_finds_an_error(job: Job, file: Path) -> None:
     assert any(finding["is_error"] for finding in findings)
 
 
-OF_TOMORROW = """\
-version: 1
-grants:
-  web:
-    for: &
-    token_exchange: {url: https://sts.example/token, audience: a}
-  db:
-    for: &
-    vault: {address: https://vault.acme.example, role: db, policies: [db], secrets: {A: a/b#c}}
-""".replace(
-    "&", "{issuer: https://token.actions.githubusercontent.com, repository_id: 42, environment: p}"
-)
-
-
-def test_check_names_what_this_version_cannot_exchange(job: Job, file: Path) -> None:
-    """A grant for a target that is to come is a note, and neither an error nor a warning."""
-    file.write_text(OF_TOMORROW)
-    shown = read(job, "check", "--grants", str(file))
-    assert re.search(rf"(?m)^{file}: web: note: this version cannot exchange tokens", shown)
-    assert "2 grants (web, db), 0 errors" in shown
-    assert read_json(job, "check", "--grants", str(file))["unsupported"] == ["web"]
-
-
 # ── audit ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -307,12 +307,6 @@ def grant_unknown(stage: Stage) -> None:
     stage.open()
 
 
-@causes("target-unsupported")
-def target_unsupported(stage: Stage) -> None:
-    stage.grants("token_exchange: {url: 'https://sts.acme.example/token', audience: acme}")
-    stage.open()
-
-
 @causes("input")
 def an_input(_: Stage) -> None:
     given = {"STEPS": "deploy", "VAULT-ROLE": "shop", "VAULT-SECRETS": "A: a/b#c\nB a/b#c"}

@@ -15,6 +15,7 @@ from ci_identity.exchangers.aws.credential import STRENGTH as AWS
 from ci_identity.exchangers.azure.credential import STRENGTH as AZURE
 from ci_identity.exchangers.gcp.credential import STRENGTH as GCP
 from ci_identity.exchangers.interface import Strength
+from ci_identity.exchangers.kubernetes.credential import STRENGTH as KUBERNETES
 from ci_identity.exchangers.token_exchange.credential import NOT_REVOCABLE, REVOCABLE
 from ci_identity.exchangers.vault.credential import STRENGTH as VAULT
 from ci_identity.model import AZURE_TTL, Handle, SubjectToken, Target
@@ -33,10 +34,13 @@ from tests.exchangers.aws.stage import target as aws_target
 from tests.exchangers.azure.stage import target as azure_target
 from tests.exchangers.front import Front, answers, with_
 from tests.exchangers.gcp.stage import target as gcp_target
+from tests.exchangers.kubernetes.stage import target as kubernetes_target
 from tests.exchangers.shop import Shop
 from tests.exchangers.token_exchange.stage import target as exchange_target
 from tests.gcp.google import DEFAULT_AUDIENCE
 from tests.gcp.server import GcpWorld
+from tests.kubernetes.cluster import AUDIENCE as ACME
+from tests.kubernetes.server import KubernetesWorld
 from tests.token_exchange.server import API, AuthorizationServer, says
 
 WORDS = "WORDS-of-the-provider"
@@ -253,6 +257,48 @@ class Azure(Provider):
         self.entra.life = 24 * 3600
 
 
+class Kubernetes(Provider):
+    """A cluster that decides as an API server does."""
+
+    strength, audience = KUBERNETES, ACME
+
+    def __init__(self, issuer: Issuer, world: KubernetesWorld) -> None:
+        super().__init__(issuer)
+        self.world = world
+        world.cluster.trust(self.subject)
+        self.target = kubernetes_target(world)
+
+    @classmethod
+    def running(cls, issuer: Issuer, openbao: OpenBao, folder: Path) -> Iterator[Provider]:
+        del openbao
+        with KubernetesWorld(issuer.address, folder) as world:
+            yield cls(issuer, world)
+
+    @property
+    def calls(self) -> int:
+        return len(self.world.calls)
+
+    def refuse(self) -> None:
+        said = {"kind": "Status", "message": self.token.token.reveal() + WORDS, "code": 401}
+        for _ in range(9):
+            self.world.fail("POST", "/secrets", 401, body=json.dumps(said).encode())
+
+    def say_later(self, times: int) -> None:
+        for _ in range(times):
+            self.world.fail("POST", "/secrets", 503, body=WORDS.encode())
+
+    def give_more(self) -> None:
+        other = {"sub": "system:serviceaccount:shop:admin"}
+        self.world.cluster.rewrite = lambda claims: claims | other
+
+    def give_longer(self) -> None:
+        self.world.cluster.extra_life = 3600
+
+    def is_alive(self, handle: Handle, secret: Secret | None) -> bool:
+        del handle
+        return secret is not None and self.world.cluster.takes(secret.reveal())
+
+
 class TokenExchange(Provider):
     """An authorization server with a revocation endpoint."""
 
@@ -307,6 +353,7 @@ PROVIDERS: dict[str, type[Provider]] = {
     "aws": Aws,
     "gcp": Gcp,
     "azure": Azure,
+    "kubernetes": Kubernetes,
     "token_exchange": TokenExchange,
     "token_exchange without revoke_url": TokenExchangeAlone,
 }

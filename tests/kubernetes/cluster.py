@@ -32,6 +32,7 @@ USER_PREFIX = "ci:"
 ADMIN = "the-administrator"
 """A bearer that may do everything: for whoever verifies tokens, and for the tests."""
 
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 MIN_LIFE = 600
 _TOKEN_PATH = re.compile(
     r"/api/v1/namespaces/(?P<namespace>[^/]+)/serviceaccounts/(?P<name>[^/]+)/token"
@@ -183,6 +184,11 @@ class Cluster:
                 raise LookupError
         return claims
 
+    def takes(self, bearer: str) -> bool:
+        """Answer as a TokenReview does, for the API server's own audience."""
+        _, answer = self.answer("POST", REVIEWS, ADMIN, {"spec": {"token": bearer}})
+        return bool(answer["status"]["authenticated"])
+
     def verify_offline(self, bearer: str, audiences: tuple[str, ...]) -> Object:
         """Return the claims of a token as they are verified where the API server is not asked."""
         claims: Object = jwt.decode(
@@ -222,7 +228,7 @@ class Cluster:
             return self._object(method, user, found.groupdict(), body)
         if path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
             return 201, {**body, "status": {"userInfo": {"username": user}}}
-        if path == "/apis/authentication.k8s.io/v1/tokenreviews" and user == "admin":
+        if path == REVIEWS and user == "admin":
             return 201, {**body, "status": self._review(body["spec"])}
         refuse(404, "NotFound", "the server could not find the requested resource")
 

@@ -66,7 +66,7 @@ def test_the_end_of_the_job(job: GitHubJob, kubernetes: KubernetesWorld) -> None
     """The agent deletes the Secrets and removes the files; `revoked` is what is said."""
     path = Path(job.environ["KUBECONFIG"])
     assert path.exists()
-    assert "revoked; the server confirmed it" in succeeded(job.stop_agent()).log
+    assert "revoked; its Secret is gone" in succeeded(job.stop_agent()).log
     assert not path.exists()
     assert kubernetes.cluster.of("secrets") == {}
     assert job.run("deploy", *GET).code != 0

@@ -17,7 +17,7 @@ from ci_identity._http import Answer, HttpSession
 from ci_identity._jws import take_apart
 from ci_identity._network import Network
 from ci_identity._record import Record
-from ci_identity.errors import ProviderAnswerError, TlsError
+from ci_identity.errors import ProviderAnswerError, TlsError, UnansweredError
 from ci_identity.model import KubernetesTarget
 from ci_identity.secret import Secret
 
@@ -74,11 +74,14 @@ class ThrowAway:
     Attributes:
         name: its name, which nobody else gives.
         uid: what the API server calls it; `None` while its answer is not known.
+        may_be_there: whether it was made, or nobody knows.
+        may_be_bound: whether a token that ends with it was issued, or nobody knows.
     """
 
     def __init__(self, name: str, uid: str | None = None) -> None:
         self.name = name
         self.uid = uid
+        self.may_be_there = self.may_be_bound = False
 
     @property
     def precondition(self) -> Mapping[str, str]:
@@ -150,10 +153,15 @@ class Api:
         }
         try:
             answer = self._call("POST", f"{self._namespace}/secrets", body)
+        except (UnansweredError, ProviderAnswerError):
+            secret.may_be_there = True
+            raise
         except Refused as refused:
             if refused.reason != "AlreadyExists":
                 raise
+            secret.may_be_there = True
             return
+        secret.may_be_there = True
         uid = answer.text("metadata", "uid")
         if not _UID.fullmatch(uid):
             message = f"{self._host}: the answer has a uid that is none"
@@ -174,7 +182,13 @@ class Api:
         }
         account = quote(self._target.service_account, safe="")
         path = f"{self._namespace}/serviceaccounts/{account}/token"
-        return _issued(self._call("POST", path, body).text("status", "token"), self._host)
+        was_bound, secret.may_be_bound = secret.may_be_bound, True
+        try:
+            answer = self._call("POST", path, body)
+        except Refused:
+            secret.may_be_bound = was_bound
+            raise
+        return _issued(answer.text("status", "token"), self._host)
 
     def delete(self, secret: ThrowAway) -> bool:
         """Delete the Secret; return whether it is gone, and does not only wait to be."""

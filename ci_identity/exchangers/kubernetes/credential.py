@@ -7,11 +7,17 @@ from functools import partial
 
 from ci_identity._http import retry
 from ci_identity.errors import CiIdentityError, ProviderUnavailableError
-from ci_identity.exchangers.interface import Ending
+from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength
 from ci_identity.exchangers.kubernetes.api import Api, Refused, ThrowAway
 from ci_identity.exchangers.kubernetes.errors import Doing, refusal
 from ci_identity.model import Delivered, JobIdentity, KubernetesTarget, KubernetesToken, Outcome
 from ci_identity.secret import Secret
+
+STRENGTH = Strength(
+    outcome=Outcome.REVOKED,
+    meaning="its Secret is gone, as the API server confirmed: the token is refused there, and by"
+    " who asks there; who only checks its signature takes it until its end",
+)
 
 Connect = Callable[[float], Api]
 """Opens a connection, with the job's token, whose requests are broken off at a time."""
@@ -60,15 +66,16 @@ class KubernetesCredential:
         """Delete the Secret; `REVOKED` only if the API server says that it is gone."""
         self.served = None
         if self._ending is None:
-            problem = delete(
-                self._secret, self._target, self._identity, self._connect, budget=budget
-            )
-            self._ending = self._said(problem)
+            self._ending = self._end(budget) if self._secret.may_be_there else NOTHING_ISSUED
         return self._ending
 
-    def _said(self, problem: str | None) -> Ending:
+    def _end(self, budget: float) -> Ending:
+        problem = delete(self._secret, self._target, self._identity, self._connect, budget=budget)
+        if not self._secret.may_be_bound:
+            detail = f"{NOTHING_ISSUED.detail}; left there: {problem}" if problem else ""
+            return Ending(outcome=Outcome.REVOKED, detail=detail or NOTHING_ISSUED.detail)
         if problem is None:
-            return Ending(outcome=Outcome.REVOKED)
+            return Ending(outcome=STRENGTH.outcome, detail=STRENGTH.meaning)
         if self.secrets and datetime.now(UTC) >= self.expires_at:
             detail = f"the step outlived its ttl; {problem}"
             return Ending(outcome=Outcome.EXPIRES, reason="expired", detail=detail)

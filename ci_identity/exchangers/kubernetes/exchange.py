@@ -22,6 +22,7 @@ from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.kubernetes.api import Api, Issued, Refused, ThrowAway
 from ci_identity.exchangers.kubernetes.credential import Connect, KubernetesCredential
 from ci_identity.exchangers.kubernetes.errors import Doing, refusal
+from ci_identity.exchangers.live_token import LiveToken
 from ci_identity.model import (
     KUBERNETES_TTL,
     Handle,
@@ -33,9 +34,6 @@ from ci_identity.secret import Secret
 
 RETRY_BUDGET = 20.0
 """Seconds for the whole exchange, retries included."""
-
-_ENOUGH_LIFE = timedelta(seconds=60)
-"""A token of the job that has less is minted again: API servers allow no difference of clocks."""
 
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """From here on it is this machine's clock, or the server's, that is wrong."""
@@ -102,7 +100,7 @@ class KubernetesExchanger:
 
     def connect(self, request: ExchangeRequest) -> Connect:
         """Return what opens connections with the token of the request's job."""
-        bearer = _JobToken(request, self._now).fresh
+        bearer = partial(LiveToken(request, self._now).send, _secret_of)
 
         def connect(deadline: float) -> Api:
             return Api(self._target, self._network, bearer, deadline=deadline)
@@ -160,24 +158,13 @@ class KubernetesExchanger:
 
     def _tell(self, secret: ThrowAway, request: ExchangeRequest) -> None:
         request.note(
-            f"{request.grant.name}: ends with the Secret {self._target.namespace}/{secret.name} for"
-            " all who ask the API server; who verifies the token's signature alone takes it until"
-            " its end"
+            f"{request.grant.name}: ends with the Secret {self._target.namespace}/{secret.name},"
+            " whoever deletes it"
         )
 
 
-class _JobToken:
-    """The job's token, minted again where it would end on the way."""
-
-    def __init__(self, request: ExchangeRequest, now: Callable[[], datetime]) -> None:
-        self._request, self._now = request, now
-        self._token = request.subject_token
-
-    def fresh(self) -> Secret:
-        """Return a token that lives long enough for a request."""
-        if _ends(self._token) - self._now() < _ENOUGH_LIFE:
-            self._token = self._request.mint()
-        return self._token.token
+def _secret_of(token: SubjectToken) -> Secret:
+    return token.token
 
 
 def secret_name(lease_id: str) -> str:
@@ -225,8 +212,3 @@ def _network(target: KubernetesTarget, environ: Mapping[str, str]) -> Network:
         target.server, {**environ, _CA_FILE: target.ca_file}, ca_variables=(_CA_FILE,)
     )
     return replace(found, variables=tuple(name for name in found.variables if name != _CA_FILE))
-
-
-def _ends(token: SubjectToken) -> datetime:
-    exp = token.claims.get("exp")  # a number: every source looks
-    return datetime.fromtimestamp(exp if isinstance(exp, int | float) else 0, UTC)

@@ -9,8 +9,8 @@ from ci_identity.errors import IdTokenPermissionError
 from ci_identity.exchangers.kubernetes import KubernetesReclaimer
 from ci_identity.model import Handle, Outcome, SubjectToken
 from tests.exchangers.kubernetes.stage import NAME, Stage
-from tests.exchangers.kubernetes.test_exchange import SECRETS, is_taken
-from tests.kubernetes.cluster import NAMESPACE, NEEDED, OWN_ISSUER, USER_PREFIX
+from tests.exchangers.kubernetes.test_exchange import SECRETS, TOKENS
+from tests.kubernetes.cluster import NAMESPACE, OWN_ISSUER, USER_PREFIX
 from tests.kubernetes.server import KubernetesWorld
 
 
@@ -19,11 +19,13 @@ def test_end_is_the_secret_s(stage: Stage, kubernetes: KubernetesWorld) -> None:
     credential = stage.exchange()
     assert credential.served is not None
     token, uid = credential.served.token.reveal(), _uid(kubernetes)
-    assert credential.revoke(budget=5).outcome is Outcome.REVOKED
+    ending = credential.revoke(budget=5)
+    assert ending.outcome is Outcome.REVOKED
+    assert "who only checks its signature takes it until its end" in ending.detail
     (call,) = kubernetes.of("DELETE")
     assert call.path.endswith(f"/secrets/{NAME}")
     assert call.body["preconditions"] == {"uid": uid}
-    assert not is_taken(kubernetes, token)
+    assert not kubernetes.cluster.takes(token)
     assert kubernetes.cluster.verify_offline(token, (OWN_ISSUER,))  # as the docs say
 
 
@@ -51,13 +53,47 @@ def test_secret_that_is_gone_already(
 
 
 def test_secret_that_was_never_made(stage: Stage, kubernetes: KubernetesWorld) -> None:
-    """A refusal to make it leaves nothing behind, and that is looked at."""
+    """A refusal to make it leaves nothing behind, and nothing is asked for it."""
     kubernetes.cluster.rules.clear()
-    kubernetes.cluster.trust(str(stage.token.claims["sub"]), NEEDED[0])
-    kubernetes.fail("POST", SECRETS, 403, body=_status(403, "Forbidden"))
     stage.refuse()
     assert stage.handles == []
-    assert stage.held[0].revoke(budget=5).outcome is Outcome.REVOKED
+    ending = stage.held[0].revoke(budget=5)
+    assert (ending.outcome, ending.detail) == (Outcome.REVOKED, "nothing had been issued")
+    assert kubernetes.of("DELETE") == []
+
+
+def test_secret_that_nobody_knows_of(
+    stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer was lost, and no other came: it is deleted by its name."""
+    monkeypatch.setattr("ci_identity.exchangers.kubernetes.exchange.RETRY_BUDGET", 0.0)
+    kubernetes.fail("POST", SECRETS, is_late=True)
+    stage.refuse()
+    assert stage.handles == []
+    assert len(kubernetes.cluster.of("secrets")) == 1
+    assert stage.held[0].revoke(budget=5).detail == "nothing had been issued"
+    assert kubernetes.cluster.of("secrets") == {}
+
+
+def test_secret_without_a_token(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """A refusal to issue: the Secret is deleted; if it cannot be, it is litter, and no failure."""
+    kubernetes.fail("POST", TOKENS, 403, body=_status(403, "Forbidden"))
+    stage.refuse()
+    kubernetes.cluster.has_finalizer = True
+    ending = stage.held[0].revoke(budget=5)
+    assert ending.outcome is Outcome.REVOKED
+    assert "nothing had been issued; left there: the Secret shop/ci-identity-" in ending.detail
+
+
+def test_token_that_nobody_knows_of(
+    stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer was lost, so it may be there: its end has to be confirmed."""
+    kubernetes.fail("POST", TOKENS, is_late=True)
+    monkeypatch.setattr("ci_identity.exchangers.kubernetes.exchange.RETRY_BUDGET", 0.0)
+    stage.refuse()
+    kubernetes.cluster.has_finalizer = True
+    assert stage.held[0].revoke(budget=5).outcome is Outcome.FAILED
 
 
 def test_secret_that_a_finalizer_keeps(stage: Stage, kubernetes: KubernetesWorld) -> None:
@@ -148,7 +184,7 @@ def test_what_a_killed_process_left_is_deleted_by_its_handle(
     handles, before = tuple(stage.handles), len(stage.events)
     ending = KubernetesReclaimer(stage.target, {}).reclaim(stage.request, handles[:1])
     assert ending.outcome is Outcome.REVOKED
-    assert not is_taken(kubernetes, kubernetes.cluster.issued[0])
+    assert not kubernetes.cluster.takes(kubernetes.cluster.issued[0])
     assert len(stage.events) == before
     assert len(kubernetes.calls) == 3
 
