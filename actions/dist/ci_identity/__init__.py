@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ci_identity.model import GcpTarget as GcpTarget
     from ci_identity.model import Grant as Grant
     from ci_identity.model import JobIdentity as JobIdentity
+    from ci_identity.model import KubernetesTarget as KubernetesTarget
     from ci_identity.model import Lease as Lease
     from ci_identity.model import Mismatch as Mismatch
     from ci_identity.model import Outcome as Outcome
@@ -64,6 +65,7 @@ _HOME = {
     "GcpTarget": "model",
     "Grant": "model",
     "JobIdentity": "model",
+    "KubernetesTarget": "model",
     "Lease": "model",
     "Mismatch": "model",
     "Outcome": "model",

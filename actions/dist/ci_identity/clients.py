@@ -13,6 +13,8 @@ from ci_identity.model import (
     GcpTarget,
     GcpToken,
     Grant,
+    KubernetesTarget,
+    KubernetesToken,
     Served,
 )
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import boto3
     import google.auth.credentials
     import hvac
+    import kubernetes.client
 
     from ci_identity.delivery.azure_core import SessionCredential
 
@@ -109,6 +112,26 @@ class Clients(ABC):
             message = "session.azure_credential() needs azure-core"
             raise MissingDependencyError(message, hint="pip install 'ci-identity[azure]'") from None
         return SessionCredential(self.grant.name, self.azure_tokens)
+
+    def kubernetes(self) -> "kubernetes.client.ApiClient":
+        """Return an `ApiClient` whose requests have the token of the moment; closing ends it.
+
+        Raises:
+            ConfigurationError: the grant is not for Kubernetes, or the session is not open.
+            MissingDependencyError: kubernetes is not installed (the extra `kubernetes`).
+        """
+        self.kubernetes_token()
+        try:
+            from ci_identity.delivery.kubernetes_client import api_client  # noqa: PLC0415  # on demand
+        except ImportError:
+            message = "session.kubernetes() needs kubernetes"
+            hint = "pip install 'ci-identity[kubernetes]'"
+            raise MissingDependencyError(message, hint=hint) from None
+        return api_client(self.kubernetes_token, cast("KubernetesTarget", self.grant.target))
+
+    def kubernetes_token(self) -> KubernetesToken:
+        """Return the token of the moment, as `served`; the grant must be for Kubernetes."""
+        return self._served_as(KubernetesToken, "token of Kubernetes")
 
     def azure_tokens(self) -> AzureTokens:
         """Return the tokens of the moment, as `served`; the grant must be for Azure."""

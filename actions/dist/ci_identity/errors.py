@@ -109,14 +109,6 @@ class UnknownGrantError(ConfigurationError):
     hint = "ci-identity check lists the grants of the file"
 
 
-class UnsupportedTargetError(ConfigurationError):
-    """The grant is valid, but this version has no exchanger for its target."""
-
-    code = "target-unsupported"
-    cause = "this version of ci-identity has no exchanger for this kind of target"
-    hint = "use another target, or a version that lists this one in its changelog"
-
-
 class MissingDependencyError(ConfigurationError):
     """A library that this grant or command needs is not installed."""
 
@@ -719,6 +711,69 @@ class GcpBoundaryError(ExchangeError):
     code = "gcp-boundary"
     cause = "a resource, role or condition of `boundary` is not one that Google knows there"
     hint = "boundaries are for Cloud Storage: //storage.googleapis.com/projects/_/buckets/BUCKET"
+
+
+class KubernetesTokenError(ExchangeError):
+    """Kubernetes: the API server does not take the job's token."""
+
+    code = "kubernetes-token"
+    cause = (
+        "the cluster does not trust the token's issuer, or not for its audience, cannot fetch the "
+        "issuer's keys, or has a rule that is not true of this job"
+    )
+    hint = (
+        "compare the API server's AuthenticationConfiguration with what ci-identity whoami prints"
+    )
+
+
+class KubernetesForbiddenError(ExchangeError):
+    """Kubernetes: the job may not do what a lease needs."""
+
+    code = "kubernetes-forbidden"
+    cause = "no Role with this rule is bound to the user that the cluster takes the job for"
+    hint = "bind a Role that may create and delete secrets, and create serviceaccounts/token"
+
+
+class KubernetesAdmissionError(ExchangeError):
+    """Kubernetes: the job may do it, but a rule of the cluster forbids it."""
+
+    code = "kubernetes-admission"
+    cause = "an admission policy or webhook, a quota, or a namespace that is being deleted"
+    hint = (
+        "the API server's audit log has the rule; it must let empty Secrets ci-identity-* be made"
+    )
+
+
+class KubernetesNotFoundError(ExchangeError):
+    """Kubernetes: the namespace or the service account is not there."""
+
+    code = "kubernetes-not-found"
+    cause = "the name is misspelt, or it is in another cluster"
+    hint = "kubectl get serviceaccounts -n NAMESPACE shows what there is"
+
+
+class KubernetesSecretError(ExchangeError):
+    """Kubernetes: the Secret that a lease ends with was deleted, so there is nothing to renew."""
+
+    code = "kubernetes-secret"
+    cause = "somebody ended the lease from outside, or cleans the namespace while jobs run"
+    hint = "if nobody meant to end it, leave Secrets of the type ci-identity/lease alone for a day"
+
+
+class KubernetesRequestError(ExchangeError):
+    """Kubernetes: the API server finds something in the request that it does not take."""
+
+    code = "kubernetes-request"
+    cause = "a field of the request that the message names has a value this server does not take"
+    hint = "check `ttl` and `token_audiences` of the grant, and the version of the cluster"
+
+
+class KubernetesBindingError(ExchangeError):
+    """Kubernetes: what was issued is not the token that was asked for."""
+
+    code = "kubernetes-binding"
+    cause = "what answers at the address is no API server: a proxy that makes tokens of its own"
+    hint = "check `server` of the grant"
 
 
 # ── 6 provider unavailable ───────────────────────────────────────────────────────────────────

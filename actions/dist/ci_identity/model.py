@@ -201,13 +201,26 @@ class AzureTarget(Record):
     authority: str | None = None
 
 
+KUBERNETES_TTL = timedelta(minutes=10)
+"""The shortest life that an API server gives a token (Kubernetes, `ValidateTokenRequest`)."""
+
+
 class KubernetesTarget(Record):
-    """A service account of a cluster that trusts the CI's issuer."""
+    """A service account of a cluster that trusts the CI's issuer.
+
+    Attributes:
+        server: the address of the API server.
+        namespace, service_account: whose token is asked for.
+        audience: the audience of the job's token that the cluster expects.
+        token_audiences: those of the issued token; empty for the API server's own.
+        ca_file: the cluster's CA in PEM, where it is none that the machine trusts.
+    """
 
     server: str
     namespace: str
     service_account: str
     audience: str
+    token_audiences: tuple[str, ...] = ()
     ca_file: str | None = None
 
 
@@ -324,7 +337,7 @@ class Handle(Record):
     """What a reaper needs to end something that was issued. Never a secret.
 
     Attributes:
-        kind: what it is: `accessor`, `lease`.
+        kind: what it is: `accessor`, `lease`, `secret`.
         value: the provider's name for it.
         expires_at: when it ends by itself (UTC).
         fingerprint: SHA-256 of the issued token, in hex, where a token was issued.
@@ -406,7 +419,19 @@ class AzureTokens(Record):
         return next((one for one in self.tokens if one.resource.rstrip("/") == wanted), None)
 
 
-Served = AwsKeys | GcpToken | AzureTokens
+class KubernetesToken(Record):
+    """A token of a service account.
+
+    Attributes:
+        token: the token itself.
+        expires_at: when it ends (UTC), by this machine's clock.
+    """
+
+    token: Secret
+    expires_at: datetime
+
+
+Served = AwsKeys | GcpToken | AzureTokens | KubernetesToken
 """What the loopback endpoint can hand over, beside plain variables."""
 
 

@@ -221,9 +221,9 @@ class _Login:
     def _close(self, reason: str | None) -> Revocation:
         handles = tuple(map(str, self.recorder.handles))
         revocation = end(self.credential, self.lease, handles, budget=BUDGET)
-        if handles:
+        if handles or reason is None:  # without a handle: it took the job's own token, no login
             reason = revocation.reason or reason
             self.recorder.ended(revocation.outcome, self.lease.expires_at, reason)
         else:  # as an exchange that was refused
-            self.recorder.failed(reason or InterruptedRunError.code)
+            self.recorder.failed(reason)
         return revocation

@@ -91,6 +91,8 @@ class Renewal:
             except Stopped:
                 return
             except Exception as error:  # noqa: BLE001  # a thread that ends in silence renews nothing
+                if self._stop.is_set():  # it failed because the session has ended meanwhile
+                    return
                 failures += 1
                 is_final = isinstance(error, _FINAL) and not isinstance(error, ProviderAnswerError)
                 self._failed(_named(error), is_final=is_final)

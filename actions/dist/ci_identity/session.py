@@ -23,7 +23,7 @@ from ci_identity.clients import Clients
 from ci_identity.delivery.environ import Environment, kept_redirects
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.interface import Offer
-from ci_identity.delivery.offers import offer_for, outright, promises
+from ci_identity.delivery.offers import check_mode, offer_for, outright, promises
 from ci_identity.errors import (
     CiIdentityError,
     ConfigurationError,
@@ -162,7 +162,7 @@ class Session(Clients):
         self._environ = environ
         self._step = step
         self._ttl = ttl or grant.ttl
-        self._mode = delivery
+        self._mode = check_mode(grant, delivery)
         self._candidates = sources(environ, grant.source) if candidates is None else candidates
         self._exchanger = exchanger or exchanger_for(grant, environ)
         self._pause = pause

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from ci_identity._record import Record, asdict
+from ci_identity.delivery.interface import ADDRESS_FILE, BEARER_FILE
 from ci_identity.delivery.proc import look_at
 from ci_identity.errors import StateError
 from ci_identity.secret import Secret
@@ -18,7 +19,7 @@ from ci_identity.settings import private_directory, remove_folder
 MAX_FILE = 1 << 20
 """Bytes. What we write there ourselves is far smaller."""
 
-_ADDRESS, _BEARER, _RECORD, _REPORT, _LOG = "address", "bearer", "agent.json", "report.json", "log"
+_RECORD, _REPORT, _LOG = "agent.json", "report.json", "log"
 _GRANTS = "grants.yml"
 
 
@@ -78,7 +79,7 @@ class Instance:
     @property
     def bearer_file(self) -> Path:
         """The file with what the endpoint asks for, as SDKs read it."""
-        return self.path / _BEARER
+        return self.path / BEARER_FILE
 
     @property
     def log_file(self) -> Path:
@@ -129,8 +130,8 @@ class Instance:
 
     def write_door(self, address: str, bearer: Secret) -> None:
         """Say where the agent's endpoint is, and what it asks for."""
-        self.write(_BEARER, bearer.reveal())
-        self.write(_ADDRESS, address)
+        self.write(BEARER_FILE, bearer.reveal())
+        self.write(ADDRESS_FILE, address)
 
     def write_report(self, report: Mapping[str, object]) -> None:
         """Say how it ended."""
@@ -158,7 +159,7 @@ class Instance:
 
     def door(self) -> tuple[str, Secret] | None:
         """Return the endpoint's address and what it asks for; `None` if there is none."""
-        address, bearer = self._text(_ADDRESS), self._text(_BEARER)
+        address, bearer = self._text(ADDRESS_FILE), self._text(BEARER_FILE)
         return (address.strip(), Secret(bearer.strip())) if address and bearer else None
 
     def log(self) -> str:
@@ -170,7 +171,7 @@ class Instance:
         if not but_report:
             remove_folder(self.path)
             return
-        for name in (_ADDRESS, _BEARER):
+        for name in (ADDRESS_FILE, BEARER_FILE):
             with suppress(OSError):
                 (self.path / name).unlink()
 

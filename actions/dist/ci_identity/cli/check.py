@@ -7,7 +7,6 @@ from ci_identity._record import asdict
 from ci_identity.cli.parser import Parser
 from ci_identity.cli.terminal import paint, print_json, shown
 from ci_identity.errors import GrantsFileError
-from ci_identity.exchangers import UNSUPPORTED
 from ci_identity.grants.lint import lint
 from ci_identity.session import load_grants
 
@@ -30,21 +29,15 @@ def main(words: Sequence[str]) -> int:
     grants = load_grants(args.grants, os.environ)
     findings = lint(grants)
     errors = sum(finding.is_error for finding in findings)
-    unsupported = [
-        name for name, grant in grants.grants.items() if isinstance(grant.target, UNSUPPORTED)
-    ]
     if args.json:
         found = [asdict(finding) for finding in findings]
-        print_json({"file": grants.name, "findings": found, "unsupported": unsupported})
+        print_json({"file": grants.name, "findings": found})
     else:
         for finding in findings:
             word = paint("error", "red") if finding.is_error else paint("warning", "yellow")
             place = f"{grants.name}:{finding.line}"
             print(shown(f"{place}: {finding.grant}: ") + f"{word}[{finding.code}]: ", end="")
             print(shown(f"{finding.message}\n  fix: {finding.hint}"))
-        if unsupported:
-            print(f"{grants.name}: {', '.join(unsupported)}: {paint('note', 'yellow')}: ", end="")
-            print("this version cannot exchange tokens for these yet")
         names = ", ".join(grants.grants)
         print(
             f"{grants.name}: {_count(len(grants.grants), 'grant')} ({names}), "

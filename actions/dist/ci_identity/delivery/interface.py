@@ -26,6 +26,10 @@ class Door(Record):
     command: Sequence[str]
 
 
+ADDRESS_FILE, BEARER_FILE = "address", "bearer"
+"""The files of a folder that leads to an endpoint: where it is, and what it asks for."""
+
+
 class Offer(Protocol):
     """One grant's credential, as it is on offer to the child in its cloud's own protocol.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from ci_identity.delivery.interface import Offer
+from ci_identity.errors import UndeliverableError
 from ci_identity.model import (
     AwsKeys,
     AwsTarget,
@@ -15,6 +16,8 @@ from ci_identity.model import (
     GcpTarget,
     GcpToken,
     Grant,
+    KubernetesTarget,
+    KubernetesToken,
     Served,
     TokenExchangeTarget,
     VaultTarget,
@@ -63,8 +66,32 @@ def offer_for(
                 target=target,
                 tokens=cast("Callable[[], AzureTokens]", served),
             )
+        case KubernetesTarget() as target:
+            from ci_identity.delivery.kubernetes import KubernetesOffer
+
+            return KubernetesOffer(
+                grant=grant.name,
+                target=target,
+                token=cast("Callable[[], KubernetesToken]", served),
+            )
         case _:
             return None
+
+
+def check_mode(grant: Grant, mode: DeliveryMode) -> DeliveryMode:
+    """Return `mode`, if what the grant gives can be handed over so.
+
+    Raises:
+        UndeliverableError: it cannot.
+    """
+    if mode is DeliveryMode.ENV and isinstance(grant.target, KubernetesTarget):
+        message = f"the grant {grant.name} is for kubernetes, whose clients read no token variable"
+        raise UndeliverableError(
+            message,
+            cause="delivery is env, which puts a credential into variables",
+            hint="leave the delivery out: the step gets a KUBECONFIG that asks its endpoint",
+        )
+    return mode
 
 
 def outright(grant: Grant, served: Served) -> Mapping[str, Delivered]:

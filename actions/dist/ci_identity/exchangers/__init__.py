@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from ci_identity.errors import UnsupportedTargetError
 from ci_identity.exchangers.interface import Exchanger, Reclaimer
 from ci_identity.model import (
     AwsTarget,
@@ -10,19 +9,14 @@ from ci_identity.model import (
     GcpTarget,
     Grant,
     KubernetesTarget,
-    TokenExchangeTarget,
     VaultTarget,
 )
-
-UNSUPPORTED = (KubernetesTarget,)
-"""Targets that the file format has, and this version has no exchanger for."""
 
 
 def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
     """Return the exchanger for the grant's target; a provider's SDK is imported only here.
 
     Raises:
-        UnsupportedTargetError: this version has none for it.
         ConfigurationError: the target's address is missing or cannot be used.
     """
     if isinstance(grant.target, VaultTarget):
@@ -41,13 +35,13 @@ def exchanger_for(grant: Grant, environ: Mapping[str, str]) -> Exchanger:
         from ci_identity.exchangers.azure import AzureExchanger  # noqa: PLC0415  # on demand
 
         return AzureExchanger(grant.target, environ)
-    if isinstance(grant.target, TokenExchangeTarget):
-        from ci_identity.exchangers.token_exchange import TokenExchanger  # noqa: PLC0415  # on demand
+    if isinstance(grant.target, KubernetesTarget):
+        from ci_identity.exchangers.kubernetes import KubernetesExchanger  # noqa: PLC0415  # on demand
 
-        return TokenExchanger(grant.target, environ)
-    kind = type(grant.target).__name__.removesuffix("Target").lower()
-    message = f"the grant {grant.name} is for {kind}: this version cannot exchange tokens there yet"
-    raise UnsupportedTargetError(message)
+        return KubernetesExchanger(grant.target, environ)
+    from ci_identity.exchangers.token_exchange import TokenExchanger  # noqa: PLC0415  # on demand
+
+    return TokenExchanger(grant.target, environ)
 
 
 def reclaimer_for(grant: Grant, environ: Mapping[str, str]) -> Reclaimer | None:
@@ -60,4 +54,8 @@ def reclaimer_for(grant: Grant, environ: Mapping[str, str]) -> Reclaimer | None:
         from ci_identity.exchangers.vault import VaultReclaimer  # noqa: PLC0415  # on demand
 
         return VaultReclaimer(grant.target, environ)
+    if isinstance(grant.target, KubernetesTarget):
+        from ci_identity.exchangers.kubernetes import KubernetesReclaimer  # noqa: PLC0415  # on demand
+
+        return KubernetesReclaimer(grant.target, environ)
     return None

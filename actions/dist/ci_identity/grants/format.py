@@ -10,7 +10,16 @@ from ci_identity.grants import targets
 from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Schema, Text, Word
 from ci_identity.grants.nodes import Node, Table
 from ci_identity.grants.token_exchange import TOKEN_EXCHANGE, check_variable
-from ci_identity.model import AZURE_TTL, DEFAULT_MAX, DEFAULT_TTL, Accept, Grant, SourceName, Wanted
+from ci_identity.model import (
+    AZURE_TTL,
+    DEFAULT_MAX,
+    DEFAULT_TTL,
+    KUBERNETES_TTL,
+    Accept,
+    Grant,
+    SourceName,
+    Wanted,
+)
 
 MAX_TTL = timedelta(hours=12)
 """As long as any provider here gives (AWS, DurationSeconds); a job's step is over long before. But
@@ -141,6 +150,9 @@ def _grant(node: Table, values: dict[str, Any]) -> Grant:
         values.setdefault("ttl", AZURE_TTL)
     elif values.get("ttl", DEFAULT_TTL) > MAX_TTL:
         node.entries["ttl"].place.refuse(f"is longer than {MAX_TTL // timedelta(hours=1)}h")
+    if target == "kubernetes" and values.get("ttl", DEFAULT_TTL) < KUBERNETES_TTL:
+        least = KUBERNETES_TTL // timedelta(minutes=1)
+        node.entries["ttl"].place.refuse(f"is shorter than {least}m: Kubernetes has no such tokens")
     ttl = values.get("ttl", DEFAULT_TTL)
     if values.setdefault("max", max(DEFAULT_MAX, ttl)) < ttl:
         node.entries["max"].place.refuse("is shorter than the life of one credential, `ttl`")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -297,11 +298,29 @@ AZURE = Keys(
     make=into(AzureTarget),
 )
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
+
+
+def _kubernetes(node: Table, values: dict[str, Any]) -> KubernetesTarget:
+    if ca_file := values.get("ca_file"):  # as in a kubeconfig: beside the file that names it
+        values["ca_file"] = str(Path(node.place.file).parent / ca_file)
+    return KubernetesTarget(**values)
+
+
 KUBERNETES = Keys(
     keys={
         "server": Key(of=ADDRESS, doc="The API server.", required=True),
-        "ca_file": Key(of=Text(expected="a file"), doc="The cluster's CA, in PEM."),
-        "audience": Key(of=AUDIENCE, doc="The audience that the cluster expects.", required=True),
+        "ca_file": Key(
+            of=Text(expected="a file"), doc="The cluster's CA, in PEM; beside the grants file."
+        ),
+        "audience": Key(
+            of=AUDIENCE,
+            doc="The audience of the job's token that the cluster expects.",
+            required=True,
+        ),
+        "token_audiences": Key(
+            of=List(of=Text(expected="an audience"), maximum=10),
+            doc="The audiences of the token that is issued; the API server's own if absent.",
+        ),
         "namespace": Key(
             of=Text(expected="a namespace", pattern=LABEL), doc="The namespace.", required=True
         ),
@@ -311,5 +330,5 @@ KUBERNETES = Keys(
             required=True,
         ),
     },
-    make=into(KubernetesTarget),
+    make=_kubernetes,
 )

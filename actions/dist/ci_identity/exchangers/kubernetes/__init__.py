@@ -1,0 +1,7 @@
+"""Kubernetes: a token of a service account, bound to a Secret whose deletion ends it."""
+
+from ci_identity.exchangers.kubernetes.credential import KubernetesCredential
+from ci_identity.exchangers.kubernetes.exchange import KubernetesExchanger
+from ci_identity.exchangers.kubernetes.reclaim import KubernetesReclaimer
+
+__all__ = ["KubernetesCredential", "KubernetesExchanger", "KubernetesReclaimer"]
