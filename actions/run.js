@@ -3,8 +3,6 @@
 
 'use strict'
 
-const { spawn, spawnSync } = require('node:child_process')
-const { randomUUID } = require('node:crypto')
 const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
@@ -55,6 +53,7 @@ function isByName (candidate) {
 /** What a Python says that it is; nothing if it is too old, or a shim that has none to start. */
 function asked (candidate) {
   const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000 }
+  const { spawnSync } = require('node:child_process')
   const said = spawnSync(candidate, [ISOLATED, '-c', WHERE_IF_NEW], options)
   return said.status === 0 && said.stdout.trim()
 }
@@ -74,12 +73,12 @@ function inToolCache () {
 
 /** Return a path that no other use of an action has, in the folder that ends with the job. */
 function newFolder () {
-  return path.join(process.env.RUNNER_TEMP, `ci-identity-${randomUUID()}`)
+  return path.join(process.env.RUNNER_TEMP, `ci-identity-${crypto.randomUUID()}`)
 }
 
 /** Have `post` find `STATE_<name>`, whatever happens to `main` from here on. */
 function saveState (name, value) {
-  const end = randomUUID()
+  const end = crypto.randomUUID()
   fs.appendFileSync(process.env.GITHUB_STATE, `${name}<<${end}\n${value}\n${end}\n`)
 }
 
@@ -88,6 +87,7 @@ function saveState (name, value) {
  * `onSignal` is called with it and the name of a signal; GitHub cancels by SIGINT, then SIGTERM.
  */
 function run (python, words, onSignal) {
+  const { spawn } = require('node:child_process')
   const child = spawn(python, [ISOLATED, path.join(BUNDLE, MAIN), ...words], { stdio: ['ignore', 'inherit', 'inherit'] })
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => onSignal(child, signal))
   child.on('error', fail)
@@ -102,9 +102,9 @@ function fail (error) {
 }
 
 /** Run `main` or `post`; what it throws is a line in the log and not a stack. */
-function act (body) {
+async function act (body) {
   try {
-    body()
+    await body()
   } catch (error) {
     fail(error)
   }

@@ -1,5 +1,6 @@
 """Text made fit to be shown to people: of strangers, such as a claim, and of ours."""
 
+import re
 from datetime import timedelta
 
 MAX_SHOWN = 300
@@ -18,6 +19,17 @@ def printable(text: str) -> str:
         one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode()
         for one in text
     )
+
+
+def shown(text: str) -> str:
+    """Return `text`, line by line, with nothing that a terminal or a CI's runner would obey.
+
+    GitHub's runner obeys `::command::` at the start of a line, white space aside, and
+    `##[command]` anywhere in it (`ActionCommand.cs`).
+    """
+    lines = map(printable, text.split("\n"))
+    quiet = (re.sub(r"^(\s*)::", r"\1: :", line) for line in lines)
+    return re.sub(r"##(\w*)\[", r"##\1\\u005b", "\n".join(quiet))
 
 
 def shortened(text: str) -> str:

@@ -5,28 +5,55 @@ Whoever stops an agent waits for it: nothing here needs a session or a provider.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from ci_identity._record import Record
-from ci_identity._text import shortened
+from ci_identity._text import shortened, shown
+from ci_identity.errors import CiIdentityError, RevocationError
 
 Story = Mapping[str, Any]
 """What there is to tell of one grant, as JSON's types. None of it is secret; much of it is what
 strangers wrote."""
 
 
+FAILED = RevocationError.exit_code
+
+
 class Report(Record):
     """How an agent's grants ended.
 
     Attributes:
-        stories: what there is to tell of each.
-        errors: what is wrong, as code and message.
+        said: what the log of the job's last step is to say, line by line; nothing commands there.
+        summary: the Markdown that the job's page is to show.
         exit_code: the exit code for it.
     """
 
-    stories: Sequence[Story] = ()
-    errors: Sequence[Sequence[str]] = ()
+    said: Sequence[str] = ()
+    summary: str = ""
     exit_code: int = 0
+
+    @classmethod
+    def of(
+        cls, stories: Sequence[Story], errors: Sequence[CiIdentityError] = (), *, log: str = ""
+    ) -> Self:
+        """Return the report on grants that have ended.
+
+        Args:
+            stories: what there is to tell of each.
+            errors: what is wrong; what may still be alive counts most.
+            log: what has been said already, where nobody could read it.
+        """
+        said = [*log.strip().split("\n")] if log.strip() else []
+        said += [f"ci-identity: {line}" for one in stories for line in served(one)]
+        said += [f"error[{error.code}]: {error}" for error in errors]
+        if not stories and not errors:
+            said.append("there was nothing left to end")
+        codes = [error.exit_code for error in errors]
+        return cls(
+            said=[shown(line) for line in said],
+            summary=summary(stories),
+            exit_code=FAILED if FAILED in codes else (codes or [0])[0],
+        )
 
 
 # ── for people ───────────────────────────────────────────────────────────────────────────────

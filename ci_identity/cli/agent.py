@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ci_identity._text import shown
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
@@ -159,9 +160,9 @@ def _status(words: Sequence[str]) -> int:
         return 0
     for found in all_found:
         state = "alive" if found["alive"] else "not alive"
-        print(terminal.shown(f"{found['instance']}: {state}"))
+        print(shown(f"{found['instance']}: {state}"))
         for line in (*lines(found["grants"]), *filter(None, [found.get("problem")])):
-            print(terminal.shown(f"  {line}"))
+            print(shown(f"  {line}"))
     return 0
 
 
@@ -194,7 +195,6 @@ def _stop(words: Sequence[str]) -> int:
         signal.signal(signo, signal.SIG_IGN)  # who cancels a job wants this done all the more
     terminal.say_aloud(quiet=False)
     from ci_identity.agent.instance import Instance  # noqa: PLC0415  # on demand
-    from ci_identity.agent.report import served, summary  # noqa: PLC0415
     from ci_identity.agent.runner_files import SUMMARY, append  # noqa: PLC0415
     from ci_identity.agent.stop import stop  # noqa: PLC0415
 
@@ -203,15 +203,9 @@ def _stop(words: Sequence[str]) -> int:
         print("no agent to stop: its folder is not there")
         return 0
     ended = stop(instance, os.environ)
-    if log := instance.log().strip():
-        terminal.tell(terminal.shown(log))  # it has how each grant ended
-    for line in (line for one in ended.stories for line in served(one)):
-        terminal.tell(terminal.shown(f"ci-identity: {line}"))
-    for code, message in ended.errors:
-        terminal.tell(terminal.shown(f"error[{code}]: {message}"))
-    if ended.stories:
-        append(SUMMARY, summary(ended.stories), os.environ)
-    else:
-        print("there was nothing left to end")
+    for line in ended.said:
+        terminal.tell(line)
+    if ended.summary:
+        append(SUMMARY, ended.summary, os.environ)
     instance.remove()
     return ended.exit_code

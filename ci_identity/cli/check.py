@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 
 from ci_identity._record import asdict
+from ci_identity._text import shown
 from ci_identity.cli.parser import Parser
-from ci_identity.cli.terminal import paint, print_json, shown
+from ci_identity.cli.terminal import paint, print_json
 from ci_identity.errors import GrantsFileError
 from ci_identity.grants.lint import lint
 from ci_identity.session import load_grants

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
 
-from ci_identity._text import printable
+from ci_identity._text import shown
 from ci_identity.errors import CiIdentityError
 
 _PATIENCE = 1000
@@ -36,17 +36,6 @@ def paint(text: str, *colours: str, stream: TextIO | None = None) -> str:
     if not has_colour(stream or sys.stdout):
         return text
     return "".join(f"\033[{_COLOURS[colour]}m" for colour in colours) + text + "\033[0m"
-
-
-def shown(text: str) -> str:
-    """Return `text`, line by line, with nothing that a terminal or a CI's runner would obey.
-
-    GitHub's runner obeys `::command::` at the start of a line, white space aside, and
-    `##[command]` anywhere in it (`ActionCommand.cs`).
-    """
-    lines = map(printable, text.split("\n"))
-    quiet = (re.sub(r"^(\s*)::", r"\1: :", line) for line in lines)
-    return re.sub(r"##(\w*)\[", r"##\1\\u005b", "\n".join(quiet))
 
 
 def open_streams() -> None:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 
 from ci_identity._record import asdict, replace
+from ci_identity._text import shown
 from ci_identity.cli.parser import Parser
-from ci_identity.cli.terminal import paint, plain, print_json, print_table, shown
+from ci_identity.cli.terminal import paint, plain, print_json, print_table
 from ci_identity.grants.decide import unaccounted
 from ci_identity.model import JobIdentity, UnverifiedClaims
 from ci_identity.sources import fetch, sources

@@ -124,6 +124,6 @@ def test_its_children_run_it_too(tmp_path: Path) -> None:
     ask = "import ci_identity.delivery.handover as handover; print(*handover.OURSELVES, sep='\\n')"
     script = f"import sys; sys.path.insert(0, {str(DIST)!r}); {ask}"
     said = subprocess.check_output([sys.executable, "-IS", "-c", script], text=True, cwd=tmp_path)
-    assert said.splitlines() == [sys.executable, "-IS", str(DIST)]
+    assert said.splitlines() == [sys.executable, "-IS", str(DIST / "__main__.py")]
     done = subprocess.run([*said.splitlines(), "--version"], capture_output=True, check=False)
     assert done.stdout.startswith(b"ci-identity ")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ci_identity.agent.report import lines, plain, summary
-from ci_identity.agent.story import exit_code, report
+from ci_identity.agent.report import Report, lines, plain, summary
+from ci_identity.agent.story import wrong
 from ci_identity.errors import CiIdentityError, LedgerError, RevocationError
 
 
@@ -79,9 +79,9 @@ def test_what_others_wrote_stays_text(text: str) -> None:
 def test_what_may_be_alive_counts_most() -> None:
     """A lost record matters less than a credential that nobody ended."""
     lost, alive = LedgerError("full"), RevocationError("alive")
-    assert exit_code([]) == 0
-    assert exit_code([lost]) == 8
-    assert exit_code([lost, alive]) == 9
+    assert Report.of([story()]).exit_code == 0
+    assert Report.of([story()], [lost]).exit_code == 8
+    assert Report.of([story()], [lost, alive]).exit_code == 9
 
 
 def test_a_report_has_every_problem() -> None:
@@ -91,6 +91,19 @@ def test_a_report_has_every_problem() -> None:
         raise error
 
     problems = [LedgerError("full"), RevocationError("alive")]
-    told = report([story()], [partial(fails, error) for error in problems])
+    told = Report.of([story()], wrong([partial(fails, error) for error in problems]))
     assert told.exit_code == 9
-    assert told.errors == [("ledger", "full"), ("revocation", "alive")]
+    assert told.said[-2:] == ["error[ledger]: full", "error[revocation]: alive"]
+
+
+def test_nothing_in_a_report_commands_the_runner() -> None:
+    """Whoever prints it, prints it as it is."""
+    log = "ci-identity: fine\n::add-path::/evil\n##[error]x\x1b[2J"
+    told = Report.of([story(grant="a\n::stop-commands::x")], log=log)
+    assert told.said[:2] == ["ci-identity: fine", ": :add-path::/evil"]
+    assert not any("\n" in line or "\x1b" in line or "##[" in line for line in told.said)
+
+
+def test_an_empty_report_says_so() -> None:
+    """Whoever reads the log need not guess."""
+    assert Report.of(()) == Report(said=["there was nothing left to end"])

@@ -121,10 +121,10 @@ def _wait(signals: Signals, runner: Runner, holding: "Holding") -> bool:
 
 def _finish(holding: "Holding", instance: Instance) -> int:
     """Write down how it ended, and return the exit code for it."""
-    from ci_identity.agent.story import report  # noqa: PLC0415  # with the session's own
+    from ci_identity.agent.report import Report  # noqa: PLC0415  # with the session's own
+    from ci_identity.agent.story import wrong  # noqa: PLC0415
 
-    ended = report(
-        holding.stories, [session.check for session in holding.sessions if session.revocation]
-    )
+    errors = wrong(session.check for session in holding.sessions if session.revocation)
+    ended = Report.of(holding.stories, errors, log=instance.log())
     instance.write_report(asdict(ended))
     return ended.exit_code

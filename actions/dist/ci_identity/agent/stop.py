@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ci_identity._record import replace
 from ci_identity.agent.instance import Instance, Running
-from ci_identity.agent.report import Report
+from ci_identity.agent.report import FAILED, Report
 from ci_identity.delivery.proc import look_at
 from ci_identity.errors import CiIdentityError, DeliveryError, LedgerError, RevocationError
 
@@ -44,11 +44,11 @@ def stop(instance: Instance, environ: Mapping[str, str]) -> Report:
     """
     record = instance.record()
     if record is None:
-        return Report()
+        return Report.of(())
     _end(record)
     said = instance.report()
     if said is None and not record.held:  # they are named before the first of them is issued
-        return Report()
+        return Report.of(())
     if said is None:
         return _reclaim(record, environ)
     try:
@@ -92,26 +92,24 @@ def _reclaim(record: Running, environ: Mapping[str, str]) -> Report:
     try:
         left = _left(record)
     except LedgerError as error:
-        return Report(errors=[(error.code, str(error))], exit_code=RevocationError.exit_code)
+        return replace(Report.of((), [error]), exit_code=FAILED)
     from ci_identity.model import Outcome  # noqa: PLC0415  # seldom needed
     from ci_identity.reclaim import reclaim  # noqa: PLC0415
 
     job = {**environ, "CI_IDENTITY_LEDGER": record.ledger}
     grants = Path(record.grants) if record.grants else None
     stories: list[dict[str, Any]] = []
-    errors: list[tuple[str, str]] = []
+    errors: list[CiIdentityError] = []
     for one in left:
         try:
             ends = reclaim(one, job, grants_file=grants)
         except CiIdentityError as error:
-            errors.append((error.code, str(error)))
+            errors.append(error)
             continue
         stories.append(_story(one, ends[0]))
-        errors += [
-            (RevocationError.code, end.sentence()) for end in ends if end.outcome is Outcome.FAILED
-        ]
-    code = RevocationError.exit_code if errors else 0
-    return Report(stories=stories, errors=errors, exit_code=code)
+        errors += [RevocationError(end.sentence()) for end in ends if end.outcome is Outcome.FAILED]
+    ended = Report.of(stories, errors)
+    return replace(ended, exit_code=FAILED) if errors else ended
 
 
 def _left(record: Running) -> "list[LiveLease]":

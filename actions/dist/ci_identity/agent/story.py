@@ -1,11 +1,10 @@
 """What there is to tell of a grant that an agent holds; nothing of it is secret."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from ci_identity.agent.report import Report, Story
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.refusal import Reason
-from ci_identity.errors import CiIdentityError, RevocationError
+from ci_identity.errors import CiIdentityError
 from ci_identity.session import Session
 
 _IDENTITY = ("issuer", "repository", "run", "job", "actor")
@@ -48,25 +47,12 @@ def _by_step(peers: Iterable[Peer]) -> list[dict[str, object]]:
     return [{"step": step, "programs": sorted(names)} for step, names in found.items()]
 
 
-def report(stories: Sequence[Story], checks: Iterable[Callable[[], None]]) -> Report:
-    """Return how an agent ended.
-
-    Args:
-        stories: what there is to tell of each grant.
-        checks: raise what is wrong with an end.
-    """
-    errors: list[CiIdentityError] = []
+def wrong(checks: Iterable[Callable[[], None]]) -> list[CiIdentityError]:
+    """Return what is wrong with the ends of grants, as each of `checks` raises it."""
+    found: list[CiIdentityError] = []
     for check in checks:
         try:
             check()
         except CiIdentityError as error:
-            errors.append(error)
-    said = [(error.code, str(error)) for error in errors]
-    return Report(stories=stories, errors=said, exit_code=exit_code(errors))
-
-
-def exit_code(errors: Sequence[CiIdentityError]) -> int:
-    """Return what the job's last step exits with: what may still be alive counts most."""
-    if any(isinstance(error, RevocationError) for error in errors):
-        return RevocationError.exit_code
-    return errors[0].exit_code if errors else 0
+            found.append(error)
+    return found

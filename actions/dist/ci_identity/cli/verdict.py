@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from ci_identity.cli.terminal import paint, shown
+from ci_identity._text import shown
+from ci_identity.cli.terminal import paint
 from ci_identity.errors import AwsAccessDeniedError, TrustPolicyError
 from ci_identity.model import UnverifiedClaims
 from ci_identity.trust import role
