@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from ci_identity._text import lasting
 from ci_identity.grants.claims import KNOWN, unaccounted
 from ci_identity.grants.format import REGISTERED
 from ci_identity.grants.issuers import SHARED_ISSUERS, ci_of, issuers
@@ -204,6 +205,15 @@ def vault_policy_wide(grant: Grant) -> Iterator[str]:
         for policy in grant.target.policies:
             if "*" in policy or policy == "root":
                 yield "`policies` has `root` or a `*`; Vault's policies are named one by one"
+
+
+def vault_ttl(grant: Grant) -> Iterator[str]:
+    """A path is asked for something that lives longer than the grant's `ttl`."""
+    if isinstance(grant.target, VaultTarget):
+        for name, secret in grant.target.secrets.items():
+            if secret.ttl and secret.ttl > grant.ttl:
+                life, most = lasting(secret.ttl), lasting(grant.ttl)
+                yield f"`{name}` asks for a `ttl` of {life}, and the grant's is {most}"
 
 
 def public_secret(grant: Grant) -> Iterator[str]:

@@ -226,6 +226,7 @@ def test_errors_are_the_rules_that_check_refuses_for() -> None:
         "value-never",
         "steps-unenforced",
         "vault-policy-wide",
+        "vault-ttl",
     }
 
 
