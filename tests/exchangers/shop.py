@@ -107,6 +107,16 @@ class Shop:
         """Return the policy that lets somebody read `path` and no more."""
         return f'path "{path}" {{ capabilities = ["read"] }}'
 
+    @staticmethod
+    def may_write(path: str) -> str:
+        """Return the policy that lets somebody have `path` issue something, and no more."""
+        return f'path "{path}" {{ capabilities = ["update"] }}'
+
+    def mount(self, kind: str) -> str:
+        """Mount an engine of this kind with a name of its own, and return the name."""
+        self.root.sys.enable_secrets_engine(kind, path=f"{self.name}-{kind}")
+        return f"{self.name}-{kind}"
+
     def store(self, data: Mapping[str, Any], path: str | None = None) -> None:
         """Write `data` as the secret at `path`, KV version 2."""
         self.root.write_data(path or self.path, data={"data": dict(data)})
@@ -210,6 +220,12 @@ class Shop:
             note=seen.warnings.append,
             pause=seen.pauses.append,
         )
+
+
+def written(reference: str, *, ttl: timedelta | None = None, **parameters: str) -> SecretReference:
+    """Return one line of `secrets:` that is `{from: PATH#FIELD, with: {...}}`."""
+    path, _, field = reference.partition("#")
+    return SecretReference(path=path, field=field, parameters=parameters, ttl=ttl)
 
 
 def references(**variables: str) -> dict[str, SecretReference]:

@@ -21,6 +21,11 @@ def findings(conditions: str = GOOD, keys: str = VAULT, name: str = "a") -> tupl
     return lint(parse(text, "grants.yml"))
 
 
+def written(ttl: str) -> str:
+    """Return a target with a secret that is to live for `ttl`."""
+    return f"vault: {{role: r, policies: [p], secrets: {{A: {{from: a#b, with: {{ttl: {ttl}}}}}}}}}"
+
+
 def codes(conditions: str = GOOD, keys: str = VAULT, name: str = "a") -> set[str]:
     return {finding.code for finding in findings(conditions, keys, name)}
 
@@ -90,6 +95,8 @@ def test_sample_of_the_documentation_has_no_findings() -> None:
         ("steps-unenforced", OTHER, f"{VAULT}, steps: [a]"),
         ("vault-policy-wide", GOOD, "vault: {role: r, policies: ['shop-*']}"),
         ("vault-policy-wide", GOOD, "vault: {role: r, policies: [root]}"),
+        ("vault-ttl", GOOD, f"{written('16m')}"),
+        ("vault-ttl", GOOD, f"{written('10m')}, ttl: 599s"),
         ("accept-production", GOOD, "accept: [fork], vault: {role: prod, policies: [p]}"),
         ("accept-production", GOOD.replace("staging", "production"), f"{VAULT}, accept: [fork]"),
         ("accept-untrusted", GOOD, f"{VAULT}, accept: [pull_request_target]"),
@@ -127,6 +134,8 @@ def test_rule_finds_what_it_is_for(code: str, conditions: str, keys: str) -> Non
     [
         ("any-tenant", f"{GITHUB}, repository: {{glob: acme/*}}", VAULT),
         ("any-tenant", f"{GITHUB}, repository_owner_id: 7", VAULT),
+        ("vault-ttl", GOOD, written("15m")),
+        ("vault-ttl", GOOD, f"{written('1h')}, ttl: 60m"),
         ("issuer-address", "issuer: http://127.0.0.1:9, repository_id: 42", VAULT),
         ("issuer-address", "issuer: 'http://[::1]:9', repository_id: 42", VAULT),
         ("issuer-address", "issuer: {glob: 'http*'}, repository_id: 42", VAULT),
