@@ -188,7 +188,8 @@ def test_without_a_right_it_expires(shop: Shop, pki: Pki) -> None:
     ends = loaded(seen).not_valid_after_utc
     assert ending.detail == (
         f"{pki.mount}/issue/web: the certificate {seen.values['SERIAL']} ends at"
-        f" {ends:%H:%M:%S} UTC (to revoke it the role must have update on {pki.mount}/revoke-with-key)"
+        f" {ends:%H:%M:%S} UTC (to revoke it the role must have update on"
+        f" {pki.mount}/revoke-with-key)"
     )
     assert pki.revoked() == set()
     assert seen.credential.expires_at >= ends
