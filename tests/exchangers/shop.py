@@ -222,10 +222,16 @@ class Shop:
         )
 
 
-def written(reference: str, *, ttl: timedelta | None = None, **parameters: str) -> SecretReference:
+def written(
+    reference: str,
+    given: Mapping[str, str] | None = None,
+    *,
+    ttl: timedelta | None = None,
+    **more: str,
+) -> SecretReference:
     """Return one line of `secrets:` that is `{from: PATH#FIELD, with: {...}}`."""
     path, _, field = reference.partition("#")
-    return SecretReference(path=path, field=field, parameters=parameters, ttl=ttl)
+    return SecretReference(path=path, field=field, parameters={**(given or {}), **more}, ttl=ttl)
 
 
 def references(**variables: str) -> dict[str, SecretReference]:

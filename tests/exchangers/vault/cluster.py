@@ -78,7 +78,7 @@ class Cluster:
             claims = jwt.decode(token, self._key.public_key(), algorithms=["ES256"])
         except jwt.InvalidTokenError:
             return False
-        return self.accounts.get(claims["sub"]) == claims["uid"]
+        return str(claims["uid"]) == self.accounts.get(str(claims["sub"]))
 
 
 class _Server(ThreadingHTTPServer):
@@ -129,7 +129,7 @@ class _Request(BaseHTTPRequestHandler):
 def sent(body: bytes) -> bytes:
     """Return the object that a client of Go's sends: in protobuf, in an envelope of Kubernetes'."""
     assert body.startswith(b"k8s\0")
-    return read(body[4:])[2]
+    return bytes(read(body[4:])[2])
 
 
 def read(message: bytes) -> dict[int, Any]:

@@ -40,9 +40,7 @@ class Pki:
         given = {"common_name": "shop.example"} | parameters
         fields = {"CERT": "certificate", "KEY": "private_key", "CHAIN": "ca_chain"}
         more = {"SERIAL": "serial_number", "ISSUER": "issuing_ca"}
-        return {
-            name: written(f"{path}#{field}", **given) for name, field in (fields | more).items()
-        }
+        return {name: written(f"{path}#{field}", given) for name, field in (fields | more).items()}
 
     def let_revoke(self, *ways: str) -> None:
         """Let the login, not the step, revoke certificates so."""

@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ci_identity.model import Outcome
 from tests.exchangers.front import Front, with_
 from tests.exchangers.shop import CREATE, REVOKE_LEASE, Shop, written
 
+EcKey = ec.EllipticCurvePrivateKey
 TTL = timedelta(minutes=5)
 ROLE = {
     "key_type": "ca",
@@ -30,7 +31,7 @@ ROLE = {
     "default_user": "deploy",
     "max_ttl": "1h",
 }
-KEYS = {
+KEYS: dict[str, Callable[[], rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | EcKey]] = {
     "rsa": lambda: rsa.generate_private_key(65537, 2048),
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "nistp256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -78,7 +79,7 @@ def test_issue_gives_a_key_and_its_certificate(shop: Shop, mount: str, tmp_path:
     shop.policy("step", shop.may_write(path))
     given = {"key_type": "ed25519", "valid_principals": "deploy"}
     secrets = {
-        name: written(f"{path}#{field}", **given)
+        name: written(f"{path}#{field}", given)
         for name, field in {"KEY": "private_key", "CERT": "signed_key"}.items()
     }
     before = datetime.now(UTC)
@@ -130,11 +131,11 @@ def test_role_with_a_shorter_life_says_so(shop: Shop, mount: str) -> None:
     path = f"{mount}/issue/web"
     shop.policy("step", shop.may_write(path))
     given = {"key_type": "ed25519"}
-    secrets = {"CERT": written(f"{path}#signed_key", **given)}
+    secrets = {"CERT": written(f"{path}#signed_key", given)}
     error = shop.refuse(shop.target(secrets=secrets), ttl=TTL)
     assert isinstance(error, VaultSecretError)
     assert "`max_ttl`" in error.cause
-    brief = {"CERT": written(f"{path}#signed_key", ttl=timedelta(seconds=60), **given)}
+    brief = {"CERT": written(f"{path}#signed_key", given, ttl=timedelta(seconds=60))}
     with shop.exchange(shop.target(secrets=brief), ttl=TTL) as seen:
         assert seen.handles[2].expires_at is not None
 
@@ -147,7 +148,7 @@ def test_certificate_that_lives_longer_is_refused(shop: Shop, mount: str) -> Non
     longer = shop.root.write_data(path, data=asked | {"ttl": "30m"})["data"]["signed_key"]
     with Front(shop.openbao.address) as front:
         front.faults[path] = [with_(path=("data", "signed_key"), value=longer)]
-        secrets = {"CERT": written(f"{path}#signed_key", **asked)}
+        secrets = {"CERT": written(f"{path}#signed_key", asked)}
         error = shop.refuse(shop.target(address=front.address, secrets=secrets), ttl=TTL)
     assert isinstance(error, TokenLifeError)
     assert "an SSH certificate would live for" in str(error)
