@@ -11,6 +11,11 @@ from pathlib import Path
 
 import hvac.exceptions
 import pytest
+from cryptography.x509 import (
+    load_pem_x509_certificate,
+    load_pem_x509_certificates,
+    load_pem_x509_crl,
+)
 
 import ci_identity
 from ci_identity.errors import VaultClaimsError
@@ -58,8 +63,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator
 @pytest.fixture
 def environ(server: OpenBao, issuer: Issuer, tmp_path: Path) -> dict[str, str]:
     """A job that the page's grant is for."""
-    (grants,) = blocks(PAGE, "yaml")
-    text = grants.replace(GITHUB, issuer.address)
+    first, second = blocks(PAGE, "yaml")
+    text = first + second.partition("grants:\n")[2]
+    text = text.replace(GITHUB, issuer.address)
     path = tmp_path / ".ci-identity.yml"
     path.write_text(text.replace("https://vault.acme.example", server.address))
     return issuer.github_environ(environment="production") | {
@@ -80,6 +86,35 @@ def test_the_grant_of_the_page_works_on_a_server_set_up_by_the_page(
         assert session.environ["DB_PASSWORD"] == "a-password"
     assert session.outcome is ci_identity.Outcome.REVOKED
     assert not caplog.records
+
+
+def test_the_certificate_of_the_page_is_listed_at_the_end(
+    environ: dict[str, str], server: OpenBao, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Key, certificate and chain arrive; afterwards the CA's list has it, and the line says so."""
+    environ["GITHUB_ACTIONS"] = "false"
+    with (
+        caplog.at_level(logging.INFO, "ci_identity"),
+        ci_identity.session("serve", environ=environ) as session,
+    ):
+        certificate = load_pem_x509_certificate(session.environ["TLS_CERT"].encode())
+        (ca,) = load_pem_x509_certificates(session.environ["TLS_CHAIN"].encode())
+        certificate.verify_directly_issued_by(ca)
+        assert session.environ["TLS_KEY"].startswith("-----BEGIN EC PRIVATE KEY-----")
+    assert session.outcome is ci_identity.Outcome.REVOKED
+    crl = server.client().read("pki/cert/crl")["data"]["certificate"]
+    revoked = load_pem_x509_crl(crl.encode())
+    assert revoked.get_revoked_certificate_by_serial_number(certificate.serial_number)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    (shown,) = re.findall(r"^    serve: (revoked; .+)$", PAGE, re.MULTILINE)
+    said = caplog.messages[-1]
+    assert form(said) == form(f"serve: {shown}")
+
+
+def form(sentence: str) -> str:
+    """Return what is said of each certificate alike."""
+    alike = re.sub(r"certificate [0-9a-f:.]+", "certificate N", sentence)
+    return re.sub(r"at [0-9:]+ UTC", "at T", alike)
 
 
 def test_the_step_may_read_and_not_list(environ: dict[str, str]) -> None:
