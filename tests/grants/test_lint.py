@@ -135,6 +135,7 @@ def test_rule_finds_what_it_is_for(code: str, conditions: str, keys: str) -> Non
         ("any-tenant", f"{GITHUB}, repository: {{glob: acme/*}}", VAULT),
         ("any-tenant", f"{GITHUB}, repository_owner_id: 7", VAULT),
         ("vault-ttl", GOOD, written("15m")),
+        ("public-secret", GOOD, secret("CERT", "signed_key")),
         ("vault-ttl", GOOD, f"{written('1h')}, ttl: 60m"),
         ("issuer-address", "issuer: http://127.0.0.1:9, repository_id: 42", VAULT),
         ("issuer-address", "issuer: 'http://[::1]:9', repository_id: 42", VAULT),

@@ -1,13 +1,15 @@
 """`with`: what is written to a path, read as strictly as the rest of the file."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 import jsonschema  # type: ignore[import-untyped]  # it brings no types of its own
 import pytest
 
 from ci_identity.errors import GrantsFileError
-from ci_identity.grants.load import parse
+from ci_identity.grants.lint import lint
+from ci_identity.grants.load import load, parse
 from ci_identity.grants.schema import schema
 from ci_identity.model import SecretReference, VaultTarget
 from tests.grants.editor import read
@@ -29,6 +31,11 @@ def reference(text: str) -> SecretReference:
     whole = FILE % text
     jsonschema.validate(read(whole), schema())
     return cast("VaultTarget", parse(whole, "x").grants["a"].target).secrets["CERT"]
+
+
+def test_example_has_no_findings() -> None:
+    """The grants in examples/vault are read, and nothing about them is advised against."""
+    assert lint(load(Path(__file__).parents[2] / "examples" / "vault" / ".ci-identity.yml")) == ()
 
 
 def test_parameters_are_text_as_written() -> None:
