@@ -254,6 +254,30 @@ def test_one_that_lives_longer_is_refused_and_revoked(shop: Shop, pki: Pki) -> N
     assert len(pki.revoked()) == 1
 
 
+def test_lease_lives_as_long_as_its_certificate(shop: Shop, pki: Pki) -> None:
+    """Within what clocks may differ it can outlive the token, and then it says when it all ends."""
+    path = f"{pki.mount}/issue/web"
+    until = int((datetime.now(UTC) + TTL).timestamp()) + 30
+    with Front(shop.openbao.address) as front:
+        front.faults[path] = [with_(path=("data", "expiration"), value=until)]
+        target = shop.target(address=front.address, secrets=pki.certificate())
+        with shop.exchange(target, ttl=TTL) as seen:
+            assert seen.credential.expires_at == datetime.fromtimestamp(until, UTC)
+
+
+def test_ttl_of_a_parameter_is_never_longer_than_the_one_asked_for(shop: Shop, pki: Pki) -> None:
+    """`--ttl` may ask for less than the grant, and then for less here."""
+    path = f"{pki.mount}/issue/web"
+    pki.certificate()
+    secrets = {
+        "CERT": written(f"{path}#certificate", ttl=timedelta(minutes=9), common_name="x.example")
+    }
+    since = len(shop.openbao.audit())
+    with shop.exchange(shop.target(secrets=secrets), ttl=TTL):
+        pass
+    assert writes(shop, since, path) == [{"common_name": "x.example", "ttl": "300s"}]
+
+
 def test_answer_without_an_end_is_refused(shop: Shop, pki: Pki) -> None:
     """What cannot be said to end within the ask is not handed out."""
     path = f"{pki.mount}/issue/web"
@@ -366,7 +390,8 @@ def test_more_rights_than_needed(shop: Shop, pki: Pki) -> None:
     """Reading what is only written to, or writing to its neighbours, is too much."""
     secrets = pki.certificate()
     folder = f"{pki.mount}/issue"
-    shop.policy("step", f'path "{folder}/*" {{ capabilities = ["update", "read"] }}')
+    both = f'path "{folder}/web" {{ capabilities = ["update", "read"] }}'
+    shop.policy("step", f"{shop.may_write(f'{folder}/*')}\n{both}")
     with shop.exchange(shop.target(secrets=secrets)) as seen:
         pass
     too_much, wildcard = seen.warnings

@@ -82,6 +82,17 @@ def test_token_of_an_account_that_was_there_expires(
     assert seen.credential.expires_at >= expiring.expires_at
 
 
+def test_old_account_with_a_name_as_of_a_made_one_stays(
+    shop: Shop, mount: str, cluster: Cluster
+) -> None:
+    """The time in the name is that of now, or the account was not made now."""
+    name = "v-token-ci-web-1700000000-abcdefghijklmnopqrstuvwx"
+    cluster.add(f"shop/{name}")
+    secrets = role(shop, mount, {"service_account_name": name})
+    with shop.exchange(shop.target(secrets=secrets), ttl=TTL) as seen:
+        assert seen.credential.revoke(budget=10.0).outcome is Outcome.EXPIRES
+
+
 def test_made_account_under_a_name_of_the_roles_own_cannot_be_told(
     shop: Shop, mount: str, cluster: Cluster
 ) -> None:
