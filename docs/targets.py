@@ -45,7 +45,7 @@ ROWS = {
         strengths={"": VAULT},
         shortest="as asked",
         narrowed_by=("policies", "secrets"),
-        clients="a real OpenBao, PostgreSQL's logins; hvac",
+        clients="a real OpenBao, PostgreSQL's logins, a CRL, ssh-keygen; hvac",
     ),
     "aws": Row(
         page="aws",

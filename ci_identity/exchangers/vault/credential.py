@@ -16,7 +16,10 @@ from ci_identity.secret import Secret
 
 STRENGTH = Strength(
     outcome=Outcome.REVOKED,
-    meaning="every lease, then the login token and with it the step's; the server confirms each",
+    meaning=(
+        "every lease, then the login token and with it the step's; the server confirms each. A path"
+        " whose engine takes nothing back is named, and the whole then `expires`"
+    ),
 )
 
 
