@@ -122,11 +122,20 @@ class Wanted(Record):
 
 
 class SecretReference(Record):
-    """One variable of the child and where in Vault its value is: `path#field`."""
+    """One variable of the child and where in Vault its value is: `path#field`.
+
+    Attributes:
+        path, field: the API path, and the field of its answer.
+        is_public: whether the value may be seen in a log.
+        parameters: what is written to the path, which then issues the value; `None` if it is read.
+        ttl: the life to ask for there, where it is less than the grant's.
+    """
 
     path: str
     field: str
     is_public: bool = False
+    parameters: Mapping[str, str] | None = None
+    ttl: timedelta | None = None
 
 
 class VaultTarget(Record):
@@ -337,7 +346,8 @@ class Handle(Record):
     """What a reaper needs to end something that was issued. Never a secret.
 
     Attributes:
-        kind: what it is: `accessor`, `lease`, `secret`.
+        kind: what it is: `accessor`, `lease`, `secret`, `certificate`; `expiring` can only be
+            waited for.
         value: the provider's name for it.
         expires_at: when it ends by itself (UTC).
         fingerprint: SHA-256 of the issued token, in hex, where a token was issued.

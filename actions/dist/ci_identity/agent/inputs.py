@@ -10,7 +10,8 @@ from typing import Never
 from ci_identity._record import replace
 from ci_identity.agent.order import ALL_STEPS, Inline, Order
 from ci_identity.errors import IdentityError, InputError
-from ci_identity.grants.format import GRANT, duration
+from ci_identity.grants.durations import duration
+from ci_identity.grants.format import GRANT
 from ci_identity.grants.nodes import Node, Place, Scalar, Table
 from ci_identity.grants.nodes import Sequence as Items
 from ci_identity.model import DeliveryMode, Grant, SubjectToken, Wanted

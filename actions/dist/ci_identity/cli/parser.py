@@ -113,7 +113,7 @@ class Parser(argparse.ArgumentParser):
 
 def ttl(text: str) -> timedelta:
     """Read a duration as the grants file has it: 90s, 15m, 2h."""
-    from ci_identity.grants.format import duration  # noqa: PLC0415  # only where it is given
+    from ci_identity.grants.durations import duration  # noqa: PLC0415  # only where it is given
 
     try:
         return duration(text)

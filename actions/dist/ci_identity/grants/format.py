@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ci_identity.grants import targets
+from ci_identity.grants.durations import DURATION
 from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Schema, Text, Word
 from ci_identity.grants.nodes import Node, Table
 from ci_identity.grants.token_exchange import TOKEN_EXCHANGE, check_variable
@@ -24,9 +25,6 @@ from ci_identity.model import (
 MAX_TTL = timedelta(hours=12)
 """As long as any provider here gives (AWS, DurationSeconds); a job's step is over long before. But
 for Entra, which asks nobody, and gives 24 hours to a managed identity."""
-
-MAX_RENEWAL = timedelta(hours=24)
-"""A step that takes longer is for a machine identity, not for a CI job."""
 
 TARGETS: Mapping[str, Key] = MappingProxyType(
     {
@@ -110,29 +108,6 @@ class Conditions:
 # ── the rest of a grant ──────────────────────────────────────────────────────────────────────
 
 
-_DURATION = Text(
-    expected="a number and one unit, such as 90s, 15m or 2h", pattern="[1-9][0-9]{0,4}[smh]"
-)
-
-
-def duration(text: str) -> timedelta:
-    """Return the time that `text` says, as `ttl` has it.
-
-    Raises:
-        ValueError: it says none, or too much; the text completes a sentence.
-    """
-    if not re.fullmatch(_DURATION.pattern, text):
-        message = f"must be {_DURATION.expected}"
-        raise ValueError(message)
-    unit = {"s": "seconds", "m": "minutes", "h": "hours"}[text[-1]]
-    life = timedelta(**{unit: int(text[:-1])})
-    if life > MAX_RENEWAL:
-        message = f"is longer than {MAX_RENEWAL // timedelta(hours=1)}h"
-        raise ValueError(message)
-    return life
-
-
-DURATION = Made(of=_DURATION, make=duration)
 VERSION = Word(words={"1": 1})
 
 

@@ -139,17 +139,19 @@ class Names(Record, Generic[T]):
         of: the kind of the values.
         pattern: what a name must match in full.
         refusal: why a name is refused, or `None` if it is not.
+        minimum: how many there must be.
     """
 
     of: Kind[T]
     pattern: str
     refusal: Callable[[str], str | None]
+    minimum: int = 1
 
     def read(self, node: Node) -> Mapping[str, T]:
         """Return the values by name."""
         if not isinstance(node, Table):
             node.place.refuse("must be a mapping")
-        if not node.entries:
+        if len(node.entries) < self.minimum:
             node.place.refuse("is empty")
         for name, value in node.entries.items():
             if reason := self.refusal(name):
@@ -162,7 +164,7 @@ class Names(Record, Generic[T]):
             "type": "object",
             "propertyNames": {"pattern": f"^(?:{self.pattern})$"},
             "additionalProperties": self.of.schema(),
-            "minProperties": 1,
+            "minProperties": self.minimum,
         }
 
 

@@ -126,6 +126,12 @@ RULES: tuple[Rule | RuleAmong, ...] = (
         is_error=True,
     ),
     Rule(
+        code="vault-ttl",
+        check=rules.vault_ttl,
+        hint="leave `ttl` out of `with`, and the grant's own is asked for; or raise that one",
+        is_error=True,
+    ),
+    Rule(
         code="accept-production",
         check=rules.accept_production,
         hint="leave `accept` out; give such runs a grant of their own, for a target without data",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from ci_identity._text import lasting
 from ci_identity.grants.claims import KNOWN, unaccounted
 from ci_identity.grants.format import REGISTERED
 from ci_identity.grants.issuers import SHARED_ISSUERS, ci_of, issuers
@@ -147,6 +148,9 @@ PRODUCTION = re.compile(
     r"(?<![a-z])(?:prod|production|live|release|publish|admin|root)(?![a-z])", re.IGNORECASE
 )
 SENSITIVE = re.compile(r"passw|secret|token|key|credential|private", re.IGNORECASE)
+NO_SECRETS = frozenset({"signed_key", "public_key"})
+"""Fields that are called like secrets, and are none: an SSH certificate, and what everybody has."""
+
 LONG = timedelta(hours=1)
 
 
@@ -206,9 +210,19 @@ def vault_policy_wide(grant: Grant) -> Iterator[str]:
                 yield "`policies` has `root` or a `*`; Vault's policies are named one by one"
 
 
+def vault_ttl(grant: Grant) -> Iterator[str]:
+    """A path is asked for something that lives longer than the grant's `ttl`."""
+    if isinstance(grant.target, VaultTarget):
+        for name, secret in grant.target.secrets.items():
+            if secret.ttl and secret.ttl > grant.ttl:
+                life, most = lasting(secret.ttl), lasting(grant.ttl)
+                yield f"`{name}` asks for a `ttl` of {life}, and the grant's is {most}"
+
+
 def public_secret(grant: Grant) -> Iterator[str]:
     """A value is delivered unmasked although its name is that of a secret."""
     if isinstance(grant.target, VaultTarget):
         for name, secret in grant.target.secrets.items():
-            if secret.is_public and SENSITIVE.search(f"{name} {secret.field}"):
+            field = "" if secret.field in NO_SECRETS else secret.field
+            if secret.is_public and SENSITIVE.search(f"{name} {field}"):
                 yield f"`{name}` is public, so it is not masked, but is called like a secret"

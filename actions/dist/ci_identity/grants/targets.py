@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from ci_identity._address import check_address
 from ci_identity.errors import InsecureAddressError
-from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Text, Word
+from ci_identity.grants.kinds import ByShape, Key, Keys, Kind, List, Made, Names, Text
 from ci_identity.grants.nodes import Table
+from ci_identity.grants.references import PATH_PATTERN, SECRET
 from ci_identity.grants.variables import PATTERN, refusal
 from ci_identity.model import (
     AwsTarget,
@@ -17,7 +18,6 @@ from ci_identity.model import (
     GcpTarget,
     KubernetesTarget,
     PolicyStatement,
-    SecretReference,
     VaultTarget,
 )
 
@@ -43,8 +43,6 @@ ADDRESS = Made(
     make=_address,
 )
 AUDIENCE = Text(expected="the audience of the job's token")
-# No empty, `.` or `..` part. No `%` either: requests decodes %2e, urllib3 then walks up.
-PATH_PATTERN = r"(?!.*(?:^|/)\.{0,2}(?:/|$))[^\s?#%*\\]+"
 PATH = Text(
     expected="a path without leading or trailing /, empty or dotted parts, spaces or any of ?#%*\\",
     pattern=PATH_PATTERN,
@@ -53,35 +51,6 @@ PATH = Text(
 
 # ── vault ────────────────────────────────────────────────────────────────────────────────────
 
-REFERENCE = Text(
-    expected="path#field, as in secret/data/shop#password; the path without leading /, `..` or ?%*",
-    pattern=PATH_PATTERN + r"#[^#]{1,128}",
-)
-
-
-def _reference(text: str) -> SecretReference:
-    path, _, field = text.partition("#")
-    return SecretReference(path=path, field=field)
-
-
-SECRET: Kind[SecretReference] = ByShape(
-    expected="path#field or {from: path#field, public: true}",
-    text=Made(of=REFERENCE, make=_reference),
-    table=Keys(
-        keys={
-            "from": Key(of=REFERENCE, doc="Where it is: path#field.", required=True),
-            "public": Key(
-                of=Word(words={"true": True, "false": False}),
-                doc="Whether it may be seen in the log: true or false.",
-            ),
-        },
-        make=lambda _, values: SecretReference(
-            path=values["from"].partition("#")[0],
-            field=values["from"].partition("#")[2],
-            is_public=values.get("public", False),
-        ),
-    ),
-)
 VAULT = Keys(
     keys={
         "address": Key(of=ADDRESS, doc="The server; VAULT_ADDR if absent."),

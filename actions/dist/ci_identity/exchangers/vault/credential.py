@@ -1,7 +1,7 @@
 """What was issued at Vault for one step, and its end."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -9,13 +9,17 @@ from ci_identity._http import Answer, retry
 from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultTokenKindError
 from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.exchangers.vault.client import Refused, VaultClient
+from ci_identity.exchangers.vault.issued import Issued, Request, lasting, listed
 from ci_identity.exchangers.vault.rights import REVOKE_LEASE
 from ci_identity.model import Delivered, Outcome, Served
 from ci_identity.secret import Secret
 
 STRENGTH = Strength(
     outcome=Outcome.REVOKED,
-    meaning="every lease, then the login token and with it the step's; the server confirms each",
+    meaning=(
+        "every lease, then the login token and with it the step's; the server confirms each. A path"
+        " whose engine takes nothing back is named, and the whole then `expires`"
+    ),
 )
 
 
@@ -25,6 +29,8 @@ class VaultCredential:
     Attributes:
         expires_at: when what the step has ends by itself, at the latest.
         login_expires_at: when the login token does, and with it everything; seldom later.
+        issued: what each path gave, in the order it was asked.
+        may_update: the paths at which certificates can be revoked, of those that were asked about.
         is_revocable: False for batch tokens, which only end by themselves.
     """
 
@@ -33,7 +39,8 @@ class VaultCredential:
         self.served: Served | None = None
         self.secrets: tuple[Secret, ...] = ()
         self.expires_at = self.login_expires_at = datetime.now(UTC)
-        self.leases: list[str] = []
+        self.issued: list[Issued] = []
+        self.may_update: frozenset[str] = frozenset()
         self.login: VaultClient | None = None
         self.login_in_namespace: VaultClient | None = None
         self.step: VaultClient | None = None
@@ -49,6 +56,11 @@ class VaultCredential:
         """
         self.login = login
         self.login_in_namespace = self.step = in_namespace
+
+    def add(self, one: Issued) -> None:
+        """Keep what a path gave, and with it the duty to end it."""
+        self.issued.append(one)
+        self.expires_at = max(self.expires_at, one.ends_at or self.expires_at)
 
     def revoke(self, *, budget: float) -> Ending:
         """End every lease (synchronously), then the login token, which takes its child along."""
@@ -69,19 +81,51 @@ class VaultCredential:
                 problem_of(f"lease {lease}", partial(revoke_lease, in_namespace, lease), deadline)
                 for lease in self.leases
             ),
+            *(
+                problem_of(what, partial(revoke_certificate, in_namespace, *asked), deadline)
+                for what, asked in self._certificates()
+            ),
             problem_of("login token", partial(_revoke_token, login), deadline),
         ]
         failed = [problem for problem in problems if problem]
         if not failed:
-            return Ending(outcome=Outcome.REVOKED)
+            return self._ended()
         if datetime.now(UTC) >= self.login_expires_at:
             return left_to_expire(self.login_expires_at, STRENGTH)
         return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
+
+    @property
+    def leases(self) -> list[str]:
+        """The ids of the leases."""
+        return [one.lease for one in self.issued if one.lease]
+
+    def _certificates(self) -> Iterator[tuple[str, Request]]:
+        """Yield what is revoked by a request of its own, and that request."""
+        now = datetime.now(UTC)
+        for one in self.issued:
+            asked = one.certificate and one.certificate.revocation(self.may_update)
+            if one.certificate and asked and not one.lease and not one.is_over(now):
+                yield f"certificate {one.certificate.serial}", asked
+
+    def _ended(self) -> Ending:
+        """Return how it ended, now that the server confirmed all that it can revoke."""
+        now = datetime.now(UTC)
+        alive = [one for one in self.issued if not one.is_over(now)]
+        left = "; ".join(filter(None, (lasting(one, self.may_update) for one in alive)))
+        if left:
+            return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=left)
+        revoked = "; ".join(filter(None, (listed(one, self.may_update) for one in alive)))
+        return Ending(outcome=Outcome.REVOKED, detail=revoked)
 
 
 def revoke_lease(client: VaultClient, lease: str) -> None:
     """Revoke a lease before this returns: without sync it would only be queued."""
     check_confirmed(client.post(REVOKE_LEASE, {"lease_id": lease, "sync": True}))
+
+
+def revoke_certificate(client: VaultClient, path: str, body: Mapping[str, str]) -> None:
+    """Have a certificate listed as revoked."""
+    client.post(path, body).integer("data", "revocation_time")
 
 
 def _revoke_token(client: VaultClient) -> None:

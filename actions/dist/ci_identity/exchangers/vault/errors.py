@@ -15,6 +15,7 @@ from ci_identity.errors import (
     VaultMountError,
     VaultPolicyError,
     VaultRoleError,
+    VaultSecretError,
     VaultSignatureError,
     VaultTokenKindError,
     VaultTokenTimeError,
@@ -48,6 +49,20 @@ _KNOWN: tuple[tuple[str, type[ExchangeError], str], ...] = (
     ("permission denied", VaultMountError, "it gave no reason"),
 )
 
+# What an engine says; else only it knows why.
+_ENGINE: tuple[tuple[str, str, str], ...] = (
+    (
+        "unsupported operation",
+        "this path only issues when it is written to, or only when it is read",
+        "give it `with: {...}` in the grant if it has none, and none if it has",
+    ),
+    (
+        "larger than maximum allowed",
+        "the `max_ttl` of its role is shorter than the ttl that was asked for",
+        "give it a shorter `ttl` in `with`, or raise `max_ttl` of the role",
+    ),
+)
+
 _CLAIM = re.compile(r'claim "([A-Za-z0-9_./:-]{1,64})"')
 
 
@@ -71,6 +86,21 @@ def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError
         f"{what} was refused for a reason that ci-identity does not know",
         cause="the role has a condition of a kind of its own, or this is not Vault or OpenBao",
     )
+
+
+def engine_refusal(what: str, errors: Iterable[str]) -> VaultSecretError:
+    """Return the error to raise for what a secrets engine, not a policy, said no to.
+
+    Args:
+        what: what was asked and where, to begin the message with.
+        errors: the texts in its answer. They are looked at, never passed on.
+    """
+    text = " ".join(errors)
+    message = f"{what} was refused by the secrets engine that is mounted there"
+    for known, cause, hint in _ENGINE:
+        if known in text:
+            return VaultSecretError(message, cause=cause, hint=hint)
+    return VaultSecretError(message)
 
 
 def _named_claim(text: str, claims: Iterable[str]) -> str:

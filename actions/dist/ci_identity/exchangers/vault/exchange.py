@@ -1,14 +1,13 @@
 """Exchanges the job's token at a Vault or OpenBao server, and ends what it was given there.
 
-    login -> record -> shorten -> are the rights right? -> child token -> record -> read each path
+    login -> record -> shorten -> are the rights right? -> child token -> record -> ask each path
 
 The login token stays with us. Where the grant names policies, the step's values are read with a
 child of it that can do nothing else; revoking the login token takes the child along.
 """
 
 import re
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
@@ -22,22 +21,14 @@ from ci_identity.errors import (
     TokenLifeError,
     UnansweredError,
     VaultNarrowingError,
-    VaultPolicyError,
     VaultTokenKindError,
 )
 from ci_identity.exchangers.interface import ExchangeRequest
+from ci_identity.exchangers.vault.capabilities import check_rights
 from ci_identity.exchangers.vault.client import Refused, VaultClient, present, retried
 from ci_identity.exchangers.vault.credential import VaultCredential
 from ci_identity.exchangers.vault.errors import refusal
-from ci_identity.exchangers.vault.rights import (
-    REVOKE_LEASE,
-    Probe,
-    excess,
-    missing,
-    needed,
-    policy_text,
-    prefix,
-)
+from ci_identity.exchangers.vault.rights import auth_namespace
 from ci_identity.exchangers.vault.secrets import read_secrets
 from ci_identity.model import Handle, VaultTarget
 from ci_identity.secret import Secret
@@ -46,7 +37,6 @@ NO_ACCESSOR = "none"
 """In the handle of a batch token, which has no accessor."""
 
 CA_VARIABLES = ("VAULT_CACERT", "BAO_CACERT")
-_STATIC_ENGINES = frozenset({"kv", "generic", "cubbyhole"})
 _LONGEST = 10 * 365 * 86_400
 _NO_END = timedelta(seconds=_LONGEST)
 """For tokens whose lease_duration is 0: they end only when revoked."""
@@ -69,7 +59,7 @@ class VaultExchanger:
         self._target = target
         self.audience = address
         self.steered_by = (*variables, *self._network.variables)
-        namespace = f"{ns.strip('/')}/" if (ns := _auth_namespace(target)) else ""
+        namespace = f"{ns.strip('/')}/" if (ns := auth_namespace(target)) else ""
         base = f"{address.rstrip('/')}/v1/{namespace}"
         self.target = f"{base}auth/{target.mount.strip('/')}/role/{target.role}"
 
@@ -78,7 +68,7 @@ class VaultExchanger:
         credential = VaultCredential()
         request.hold(credential)
         self._login(credential, request)
-        self._check_rights(credential, request)
+        check_rights(credential, self._target, request)
         if self._target.policies:
             self._make_child(credential, request)
         credential.variables = read_secrets(credential, self._target, request)
@@ -90,7 +80,7 @@ class VaultExchanger:
     # ── login ────────────────────────────────────────────────────────────────────────────────
 
     def _login(self, credential: VaultCredential, request: ExchangeRequest) -> None:
-        anonymous = self._client(_auth_namespace(self._target))
+        anonymous = self._client(auth_namespace(self._target))
         path = f"auth/{self._target.mount.strip('/')}/login"
         token = request.subject_token.token
         login = partial(anonymous.post, path, {"role": self._target.role, "jwt": token.reveal()})
@@ -100,7 +90,7 @@ class VaultExchanger:
         )
         token = _token(answer)
         credential.hold_login(
-            self._client(_auth_namespace(self._target), token),
+            self._client(auth_namespace(self._target), token),
             self._client(self._target.namespace, token),
         )
         life = _life(answer) or _NO_END
@@ -139,59 +129,6 @@ class VaultExchanger:
             message = f"{what}, and cannot be shortened"
             raise TokenLifeError(message)
         request.warn(f"{what}; it is revoked with the step, but set token_ttl on the role")
-
-    # ── rights ───────────────────────────────────────────────────────────────────────────────
-
-    def _check_rights(self, credential: VaultCredential, request: ExchangeRequest) -> None:
-        paths = sorted({reference.path for reference in self._target.secrets.values()})
-        nonce = f"ci-identity-{secrets.token_hex(8)}"
-        probes = [Probe.of(path, nonce) for path in paths]
-        update = needed(has_child=bool(self._target.policies))
-        asked = [REVOKE_LEASE, *(path for probe in probes for path in probe.paths)]
-        is_one_namespace = _auth_namespace(self._target) == self._target.namespace
-        in_namespace = present(credential.login_in_namespace)
-        below = prefix(self._target)
-        rights = self._capabilities(
-            in_namespace, [*asked, *update] if is_one_namespace else asked, request, below=below
-        )
-        own = rights
-        if not is_one_namespace:
-            own = self._capabilities(present(credential.login), update, request)
-        lacking_here = partial(missing, rights, prefix=below)
-        lacking = [missing(own, update=update, read=()), lacking_here(update=(), read=paths)]
-        if not any(lacking) and (revoke := lacking_here(update=[REVOKE_LEASE], read=())):
-            has_leases = any(not _is_static(in_namespace, path, request) for path in paths)
-            lacking += [revoke] if has_leases else []
-        if policy := "\n".join(filter(None, lacking)):
-            raise _policy_error(self._target, policy)
-        for probe in probes:
-            for sentence in excess(rights, probe):
-                request.warn(f"vault role {self._target.role}: {sentence}")
-
-    def _capabilities(
-        self,
-        client: VaultClient,
-        paths: Sequence[str],
-        request: ExchangeRequest,
-        *,
-        below: str = "",
-    ) -> dict[str, list[str]]:
-        ask = partial(client.post, "sys/capabilities-self", {"paths": list(paths)})
-        try:
-            answer = retried(ask, request)
-        except Refused:
-            # What else a login without the default policy lacks is said with it.
-            lacking = [
-                f"{below}sys/capabilities-self",
-                *needed(has_child=bool(self._target.policies)),
-            ]
-            policy = "\n".join(policy_text(path, "update") for path in lacking)
-            raise _policy_error(self._target, policy) from None
-        found = {path: answer.get("data", path) for path in paths}
-        return {
-            path: cast("list[str]", rights) if isinstance(rights, list) else []
-            for path, rights in found.items()
-        }
 
     # ── the step's token and its values ──────────────────────────────────────────────────────
 
@@ -244,10 +181,6 @@ def _address(target: VaultTarget, environ: Mapping[str, str]) -> tuple[str, tupl
     raise ConfigurationError(message, hint="write the address into the grant")
 
 
-def _auth_namespace(target: VaultTarget) -> str | None:
-    return target.auth_namespace if target.auth_namespace is not None else target.namespace
-
-
 def _warn_if_unanswered(login: Callable[[], Answer], request: ExchangeRequest) -> Answer:
     try:
         return login()
@@ -298,24 +231,3 @@ def _metadata(request: ExchangeRequest) -> dict[str, str]:
         "lease": request.lease_id,
     }
     return {name: value for name, value in said.items() if value}
-
-
-def _is_static(client: VaultClient, path: str, request: ExchangeRequest) -> bool:
-    """True if what is read at `path` has no lease, by the kind of engine that is mounted there."""
-    ask = partial(client.read, f"sys/internal/ui/mounts/{path}")
-    try:
-        return retried(ask, request).get("data", "type") in _STATIC_ENGINES
-    except Refused:
-        return False
-
-
-def _policy_error(target: VaultTarget, policy: str) -> VaultPolicyError:
-    message = f"the policies of the role {target.role} lack a right that the grant needs"
-    if '"read"' not in policy:
-        return VaultPolicyError(message, hint=f"add to a policy of the role:\n{policy}")
-    return VaultPolicyError(
-        message,
-        cause="a path in the grant is misspelt, or no policy of the role covers it",
-        hint="check the paths first (KV version 2 is read at MOUNT/data/PATH); if they are right,"
-        f" add to a policy of the role:\n{policy}",
-    )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from ci_identity.errors import VaultTokenKindError
@@ -11,9 +12,11 @@ from ci_identity.exchangers.vault.credential import (
     VaultCredential,
     check_confirmed,
     problem_of,
+    revoke_certificate,
     revoke_lease,
 )
 from ci_identity.exchangers.vault.exchange import NO_ACCESSOR, VaultExchanger
+from ci_identity.exchangers.vault.issued import revocation_paths
 from ci_identity.exchangers.vault.rights import REVOKE_ACCESSOR, REVOKE_LEASE, policy_text
 from ci_identity.model import Handle, Outcome
 
@@ -38,6 +41,9 @@ class VaultReclaimer(VaultExchanger):
         if problems:
             detail = "; ".join(problems)
             return Ending(outcome=Outcome.FAILED, reason="revocation", detail=detail)
+        if left := list(_left(handles)):
+            detail = "; ".join(left)
+            return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=detail)
         return Ending(outcome=Outcome.REVOKED)
 
 
@@ -54,11 +60,25 @@ def _end(
                 f"lease {handle.value}", revoke, deadline, refused=_lacks(REVOKE_LEASE)
             )
     for handle in handles:
+        if handle.kind == "certificate":
+            mount, _, serial = handle.value.rpartition("/cert/")
+            _, path = revocation_paths(mount)
+            revoke = partial(revoke_certificate, in_namespace, path, {"serial_number": serial})
+            yield problem_of(f"certificate {serial}", revoke, deadline, refused=_lacks(path))
+    for handle in handles:
         if handle.kind == "accessor":
             # The server says done, too, of one that it has no token for: a child goes with its
             # parent, and whoever was killed may have been revoking.
             revoke = partial(_revoke_accessor, login, handle.value)
             yield problem_of("token", revoke, deadline, refused=_lacks(REVOKE_ACCESSOR))
+
+
+def _left(handles: Sequence[Handle]) -> Iterator[str]:
+    """Yield what is alive and can only be waited for."""
+    now = datetime.now(UTC)
+    for handle in handles:
+        if handle.kind == "expiring" and (handle.expires_at is None or now < handle.expires_at):
+            yield f"{handle.value} ends by itself"
 
 
 def _revoke_accessor(client: VaultClient, accessor: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from posixpath import dirname
 
 from ci_identity._record import Record
-from ci_identity.model import VaultTarget
+from ci_identity.model import SecretReference, VaultTarget
 
 CREATE = "auth/token/create"
 REVOKE_SELF = "auth/token/revoke-self"
@@ -18,25 +18,30 @@ REVOKE_ACCESSOR = "auth/token/revoke-accessor"
 Capabilities = Mapping[str, Sequence[str]]
 """Path to capabilities, as `sys/capabilities-self` answers."""
 
-_HARMLESS = frozenset({"read", "deny"})
+_WORDS: Mapping[frozenset[str], tuple[str, str]] = {
+    frozenset({"read"}): ("reading it", "read"),
+    frozenset({"update"}): ("writing to it", "written to"),
+}
 
 
 class Probe(Record):
-    """The paths to ask about, for one path that the grant reads.
+    """The paths to ask about, for one path that the grant asks for.
 
     Attributes:
         path: the path itself.
+        uses: the capabilities that the grant needs there.
         neighbours: paths that nobody has, by the wildcard that covers them and the path: whoever
             may read one may read all that the wildcard covers.
         folders: the folders in which `list` would show the path's neighbours.
     """
 
     path: str
+    uses: frozenset[str] = frozenset({"read"})
     neighbours: Mapping[str, str]
     folders: tuple[str, ...]
 
     @classmethod
-    def of(cls, path: str, nonce: str) -> "Probe":
+    def of(cls, path: str, nonce: str, uses: Iterable[str] = ("read",)) -> "Probe":
         """Return the probe for `path`; `nonce` makes names that nobody has."""
         folder, parts = dirname(path), path.split("/")
         neighbours = {f"{folder}/*": f"{folder}/{nonce}"}
@@ -47,7 +52,9 @@ class Probe(Record):
         neighbours[f"{path}*"] = f"{path}{nonce}"
         # KV version 2 reads at MOUNT/data/PATH and lists at MOUNT/metadata/FOLDER.
         listed = {f"{folder}/", f"{folder}/".replace("/data/", "/metadata/", 1)}
-        return cls(path=path, neighbours=neighbours, folders=tuple(sorted(listed)))
+        return cls(
+            path=path, uses=frozenset(uses), neighbours=neighbours, folders=tuple(sorted(listed))
+        )
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -55,9 +62,27 @@ class Probe(Record):
         return (self.path, *self.neighbours.values(), *self.folders)
 
 
+def right(reference: SecretReference) -> str:
+    """Return the capability that is needed to ask for a value."""
+    return "read" if reference.parameters is None else "update"
+
+
+def uses(target: VaultTarget) -> Mapping[str, frozenset[str]]:
+    """Return the capabilities that the grant needs, by path."""
+    found: dict[str, frozenset[str]] = {}
+    for reference in target.secrets.values():
+        found[reference.path] = found.get(reference.path, frozenset()) | {right(reference)}
+    return dict(sorted(found.items()))
+
+
 def needed(*, has_child: bool) -> tuple[str, ...]:
     """Return the paths that the login token must be able to update."""
     return (CREATE, REVOKE_SELF) if has_child else (REVOKE_SELF,)
+
+
+def auth_namespace(target: VaultTarget) -> str | None:
+    """Return the namespace of the login."""
+    return target.auth_namespace if target.auth_namespace is not None else target.namespace
 
 
 def prefix(target: VaultTarget) -> str:
@@ -93,13 +118,15 @@ def policy_text(path: str, capability: str) -> str:
 def excess(capabilities: Capabilities, probe: Probe) -> tuple[str, ...]:
     """Return a sentence for each right around `probe.path` that the grant does not need."""
     found: list[str] = []
-    extra = sorted(set(capabilities.get(probe.path, ())) - _HARMLESS)
+    extra = sorted(set(capabilities.get(probe.path, ())) - probe.uses - {"deny"})
+    doing, done = _WORDS.get(probe.uses, ("reading and writing to it", "read and written to"))
     if extra:
-        found.append(f"has {', '.join(extra)} on {probe.path}; reading it needs read only")
+        needs = " and ".join(sorted(probe.uses))
+        found.append(f"has {', '.join(extra)} on {probe.path}; {doing} needs {needs} only")
     found += [
-        f"a wildcard covers {probe.path}: all of {wildcard} can be read"
+        f"a wildcard covers {probe.path}: all of {wildcard} can be {done}"
         for wildcard, neighbour in probe.neighbours.items()
-        if {"read", "root"} & set(capabilities.get(neighbour, ()))
+        if {*probe.uses, "root"} & set(capabilities.get(neighbour, ()))
     ][:1]
     found += [
         f"may list {folder}: reading is not enumerating"
