@@ -1,10 +1,11 @@
 """How much of a text's end must wait, because it may be the beginning of a needle."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 _GRAM = 8
 _STEP = 32
+_ENOUGH = _STEP + _GRAM - 1
 
 
 class Beginnings:
@@ -21,12 +22,21 @@ class Beginnings:
             for offset in range(0, len(needle) - _GRAM, _STEP):
                 self._grams[needle[offset : offset + _GRAM]].append((needle, offset))
 
-    def longest(self, text: bytes) -> int:
-        """Return the length of the longest end of `text` that is a proper prefix of a needle."""
+    def longest(self, text: bytes, whole: Callable[[], bytes] | None = None) -> int:
+        """Return the length of the longest end of `text` that is a proper prefix of a needle.
+
+        Args:
+            text: a text, or the end of one.
+            whole: gives all of it. It is called only if the end does not tell.
+        """
+        if whole and len(text) < _ENOUGH:
+            text = whole()
         size = len(text)
-        first = max(0, size - _STEP - _GRAM + 1)
+        first = max(0, size - _ENOUGH)
         last = [text[at : at + _GRAM] for at in range(first, size - _GRAM + 1)]
         if not self._grams.keys().isdisjoint(last):
+            if whole:
+                return self.longest(whole())
             found = max(self._long(text, first, last))
             if found:
                 return found

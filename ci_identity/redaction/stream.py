@@ -86,7 +86,10 @@ class Redactor:
         view = self._view(self._tail + data)
         start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
-        shown = self._show(view, self._hits(view), until)
+        if b"\x1b" in view.raw and self._scanner.rules_out(view.raw):
+            shown = self._show(PlainView(view.raw), [], until)
+        else:
+            shown = self._show(view, self._hits(view), until)
         self._done -= start
         self._tail = view.raw[start:]
         return shown
@@ -118,7 +121,7 @@ class Redactor:
 
     def _held(self, view: View) -> tuple[int, int]:
         """Return where what must wait begins in `view.raw`, and how much of a secret it shows."""
-        held = self._beginnings.longest(view.text)
+        held = self._beginnings.longest(view.ending, lambda: view.text)
         start = view.tail(held)
         if line := view.coloured_line:  # an escape sequence may have eaten the first bytes of it
             also = self._beginnings.longest(line)

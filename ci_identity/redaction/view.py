@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import accumulate
 from typing import Protocol
 
@@ -24,6 +25,7 @@ _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
 _MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
+_ENDING = 512
 
 
 class View(Protocol):
@@ -31,19 +33,33 @@ class View(Protocol):
 
     Attributes:
         raw: the bytes as they came.
-        text: the bytes that are matched.
         end: where in `raw` the part ends that can be read already.
-        has_strings: whether an escape sequence may carry text of its own, such as a link.
-        hides: whether `raw` has bytes that `text` has not, line ends aside.
     """
 
     raw: bytes
-    text: bytes
     end: int
-    has_strings: bool
-    hides: bool
 
     def __init__(self, raw: bytes) -> None: ...
+
+    @property
+    def text(self) -> bytes:
+        """The bytes that are matched."""
+        ...
+
+    @property
+    def ending(self) -> bytes:
+        """The end of `text`, for less than all of it costs."""
+        ...
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether an escape sequence may carry text of its own, such as a link."""
+        ...
+
+    @property
+    def hides(self) -> bool:
+        """Whether `raw` has bytes that `text` has not, line ends aside."""
+        ...
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
@@ -91,7 +107,7 @@ class PlainView:
     has_strings = hides = False
 
     def __init__(self, raw: bytes) -> None:
-        self.raw = self.text = raw
+        self.raw = self.text = self.ending = raw
         self.end = len(raw)
 
     @staticmethod
@@ -136,15 +152,36 @@ class TerminalView:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.end = _readable(raw)
-        text = raw[: self.end]
-        self.has_strings = self.hides = False
-        if b"\x1b" in text:
-            text = _COLOUR.sub(b"", text)
-            self.has_strings = b"\x1b" in text
-            if self.has_strings:
-                text = ESCAPE.sub(b"", raw[: self.end])
-            self.hides = len(text) != self.end
-        self.text = _joined(text)
+
+    @cached_property
+    def text(self) -> bytes:
+        """What is seen, as one line."""
+        return _joined(self._lines)
+
+    @property
+    def ending(self) -> bytes:
+        """The end of `text`, from the beginning of a line on: no sequence goes over its end."""
+        start = self.raw.rfind(b"\n", 0, max(0, self.end - _ENDING)) + 1
+        return TerminalView(self.raw[start:]).text
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether an escape sequence may carry text of its own, such as a link."""
+        return b"\x1b" in self._colourless
+
+    @property
+    def hides(self) -> bool:
+        """Whether `raw` has bytes that `text` has not, line ends aside."""
+        return len(self._lines) != self.end
+
+    @cached_property
+    def _lines(self) -> bytes:
+        return ESCAPE.sub(b"", self.raw[: self.end]) if self.has_strings else self._colourless
+
+    @cached_property
+    def _colourless(self) -> bytes:
+        seen = self.raw[: self.end]
+        return _COLOUR.sub(b"", seen) if b"\x1b" in seen else seen
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
@@ -201,7 +238,7 @@ class TerminalView:
         if not size:
             return self.end
         last_run = ESCAPE.split(self.raw[self.line_end(0) : self.end])[-1]
-        if last_run.endswith(self.text[-size:]):
+        if len(last_run) >= size:
             return self.end - size
         [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])
         return start
