@@ -53,7 +53,8 @@ class Redactor:
             raise ConfigurationError(message)
         self._view = _VIEWS[mode]
         self._mask = mask.encode()
-        self._needles: dict[bytes, None] = {}
+        self._needles: dict[bytes, bytes] = {}  # and of each what to look for
+        self._is_ever_swallowed = False  # whether an escape sequence can hold one of them whole
         self._indexed = -1  # how many of them the index knows
         self._tail = b""  # what may still become part of a secret
         self._done = 0  # how much of the tail the output accounts for already
@@ -77,8 +78,14 @@ class Redactor:
         if len(self._view.needle(value)) < MIN_SECRET:
             message = f"{name} is too short to be masked: it has under {MIN_SECRET} bytes"
             raise ShortSecretError(message)
-        needles = map(self._view.needle, spellings(value))
-        self._needles |= dict.fromkeys(needle for needle in needles if len(needle) >= MIN_SECRET)
+        seen = {self._view.needle(form) for form in spellings(value)}
+        needles = sorted((needle for needle in seen if len(needle) >= MIN_SECRET), key=len)
+        self._is_ever_swallowed |= not all(map(self._view.core, needles))
+        cores: dict[bytes, bytes] = {}
+        for needle in needles:
+            core = self._view.core(needle) or needle
+            cores[needle] = next((shorter for shorter in cores.values() if shorter in core), core)
+        self._needles |= cores
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream and return those that can be shown by now."""
@@ -86,7 +93,7 @@ class Redactor:
         view = self._view(self._tail + data)
         start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
-        if b"\x1b" in view.raw and self._scanner.rules_out(view.raw):
+        if view.has_escapes and self._scanner.rules_out(view.raw):
             shown = self._show(PlainView(view.raw), [], until)
         else:
             shown = self._show(view, self._hits(view), until)
@@ -110,11 +117,10 @@ class Redactor:
         """Index the needles, if there are new ones: once, however many secrets were added."""
         if len(self._needles) == self._indexed:
             return
-        needles = tuple(self._needles)  # another thread may add more while this goes on
+        needles = dict(self._needles)  # another thread may add more while this goes on
         self._by_core: dict[bytes, list[bytes]] = defaultdict(list)
-        for needle in needles:
-            self._by_core[self._view.core(needle) or needle].append(needle)
-        self._is_ever_swallowed = not all(map(self._view.core, needles))
+        for needle, core in needles.items():
+            self._by_core[core].append(needle)
         self._scanner = Scanner(self._by_core)
         self._beginnings = Beginnings(needles)
         self._indexed = len(needles)

@@ -52,6 +52,11 @@ class View(Protocol):
         ...
 
     @property
+    def has_escapes(self) -> bool:
+        """Whether `text` takes long to get, for the escape sequences in `raw`."""
+        ...
+
+    @property
     def has_strings(self) -> bool:
         """Whether an escape sequence may carry text of its own, such as a link."""
         ...
@@ -104,7 +109,7 @@ class View(Protocol):
 class PlainView:
     """Mode `fast`: the bytes and nothing else."""
 
-    has_strings = hides = False
+    has_escapes = has_strings = hides = False
 
     def __init__(self, raw: bytes) -> None:
         self.raw = self.text = self.ending = raw
@@ -165,6 +170,11 @@ class TerminalView:
         return TerminalView(self.raw[start:]).text
 
     @property
+    def has_escapes(self) -> bool:
+        """Whether `text` takes long to get, for the escape sequences in `raw`."""
+        return b"\x1b" in self.raw
+
+    @property
     def has_strings(self) -> bool:
         """Whether an escape sequence may carry text of its own, such as a link."""
         return b"\x1b" in self._colourless
@@ -181,7 +191,7 @@ class TerminalView:
     @cached_property
     def _colourless(self) -> bytes:
         seen = self.raw[: self.end]
-        return _COLOUR.sub(b"", seen) if b"\x1b" in seen else seen
+        return _COLOUR.sub(b"", seen) if self.has_escapes else seen
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
