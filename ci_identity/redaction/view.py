@@ -18,7 +18,7 @@ _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?
 
 ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
-_COLOUR = re.compile(_COMMON)
+_COLOUR = re.compile(rb"\x1b\[[0-?]{0,64}[@-~]")  # most sequences; the rest takes a second look
 # What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
 _EATEN = re.compile(rb"\A(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
@@ -167,7 +167,7 @@ class TerminalView:
     def ending(self) -> bytes:
         """The end of `text`, from the beginning of a line on: no sequence goes over its end."""
         start = self.raw.rfind(b"\n", 0, max(0, self.end - _ENDING)) + 1
-        return TerminalView(self.raw[start:]).text
+        return TerminalView(self.raw[start:]).text if start else self.text
 
     @property
     def has_escapes(self) -> bool:
@@ -191,7 +191,7 @@ class TerminalView:
     @cached_property
     def _colourless(self) -> bytes:
         seen = self.raw[: self.end]
-        return _COLOUR.sub(b"", seen) if self.has_escapes else seen
+        return b"".join(_COLOUR.split(seen)) if self.has_escapes else seen
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
