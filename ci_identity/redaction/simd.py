@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from functools import cached_property
+from functools import cache, cached_property
 
 import hyperscan
 
@@ -23,7 +23,9 @@ _MIN_PART = 4
 # fall into each of four parts that lie side by side: no more seen between two than two parts have.
 _INTERRUPTION = rb"(?:\x1b\[[0-?]*[@-~]|[\r\n])"
 _GAP = rb"[^\x1b\r\n]{1,%d}" % (2 * _PART - 2)
-_CLOSE = _INTERRUPTION + b"(?:%s%s+){%d}" % (_GAP, _INTERRUPTION, _PARTS - 2) + _GAP + rb"[\x1b\r\n]"
+_CLOSE = (
+    _INTERRUPTION + b"(?:%s%s+){%d}" % (_GAP, _INTERRUPTION, _PARTS - 2) + _GAP + rb"[\x1b\r\n]"
+)
 _UNUSUAL = rb"\x1b(?:[^\[]|\[[0-?]*[^0-?@-~])"
 
 
@@ -47,7 +49,7 @@ class Scanner:
         """Return the needles that `text` holds, each once however often it is there."""
         return {
             needle
-            for number, end in _matches(self._windows, text)
+            for number, end in _first_places(self._windows, text)
             if number < len(self._suspects)
             for needle in self._suspects[number]
             if text.find(needle, max(0, end - len(needle))) >= 0
@@ -60,11 +62,8 @@ class Scanner:
         interruption within each part: such places are looked for as well, and so is every
         sequence that `_INTERRUPTION` does not cover.
         """
-        return (
-            self._is_divisible
-            and not _matches(self._parts, raw)
-            and not _matches(self._interruptions, raw)
-        )
+        # the interruptions first: where there are any such places, one is met soon
+        return self._is_divisible and not (_matches(_places(), raw) or _matches(self._parts, raw))
 
     @cached_property
     def _is_divisible(self) -> bool:
@@ -78,9 +77,10 @@ class Scanner:
     def _parts(self) -> hyperscan.Database:
         return _of_windows({part for needle in self._needles for part in _divided(needle)})
 
-    @cached_property
-    def _interruptions(self) -> hyperscan.Database:
-        return _compiled([_CLOSE, _UNUSUAL])  # in one with the windows it would take longer to make
+
+@cache
+def _places() -> hyperscan.Database:
+    return _compiled([_CLOSE, _UNUSUAL])  # in one with the parts it would take longer to make
 
 
 def _divided(needle: bytes) -> Iterable[bytes]:
@@ -101,7 +101,15 @@ def _compiled(expressions: list[bytes]) -> hyperscan.Database:
     return database
 
 
-def _matches(database: hyperscan.Database, text: bytes) -> list[tuple[int, int]]:
+def _matches(database: hyperscan.Database, text: bytes) -> bool:
+    try:
+        database.scan(text, match_event_handler=lambda *_: True)
+    except hyperscan.ScanTerminated:  # as a handler that returns True asks for
+        return True
+    return False
+
+
+def _first_places(database: hyperscan.Database, text: bytes) -> list[tuple[int, int]]:
     """Return the numbers of the expressions that match, and where each first does."""
     found: list[tuple[int, int]] = []
 

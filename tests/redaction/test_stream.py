@@ -298,6 +298,31 @@ def test_what_is_seen_and_what_is_there_is_masked(
     assert redact(secrets, [data]) == seen_reference(needles_of(secrets), data)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.text("ab", min_size=16, max_size=40), min_size=1, max_size=2),
+    st.lists(st.integers(1, 17), min_size=1, max_size=4),
+    st.lists(
+        st.sampled_from(["\x1b[0m", "\x1b[1;31m", "\n", "\x1b[K\r\n", "\x1b[", "\x1b(B"]),
+        min_size=1,
+    ),
+    st.sampled_from([0, 0, 7, 40]),
+)
+def test_a_long_secret_is_masked_however_often_it_is_interrupted(
+    secrets: list[str], sizes: list[int], between: list[str], missing: int
+) -> None:
+    """In pieces of any sizes, whole or not: as much is masked as the definition asks for."""
+    data = "\x1b[1m"
+    for number, secret in enumerate(secrets):
+        at = number
+        while at < len(secret) - missing:
+            size = sizes[at % len(sizes)]
+            data += secret[at : at + size] + between[at % len(between)]
+            at += size
+        data += ".\x1b[0m\n"
+    assert redact(secrets, [data.encode()]) == seen_reference(needles_of(secrets), data.encode())
+
+
 def seen_reference(forms: list[bytes], data: bytes) -> bytes:
     """The definition for a whole text of complete lines whose sequences carry no text."""
     needles = [needle for needle in map(TerminalView.needle, forms) if len(needle) >= 6]

@@ -68,6 +68,16 @@ def test_more_bytes_never_change_what_was_read(raw: bytes, data: st.DataObject) 
     assert first.text + rest.text == whole.text
 
 
+@settings(deadline=None)
+@given(before=PIECES, raw=PIECES, data=st.data())
+def test_the_end_can_be_had_alone(before: bytes, raw: bytes, data: st.DataObject) -> None:
+    """It is how the text ends, and no less of it than tells what must wait."""
+    view = TerminalView(before + b"a\n" * data.draw(st.sampled_from([0, 300])) + raw)
+    ending = view.ending
+    assert view.text.endswith(ending)
+    assert len(ending) >= min(len(view.text), 128)
+
+
 def test_no_sequence_is_waited_for_without_end() -> None:
     """A sequence that grows past any real one is text."""
     for start in (b"\x1b]0;", b"\x1b[", b"\x1bP"):
