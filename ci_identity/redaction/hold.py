@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 _GRAM = 8
 _STEP = 32
 _ENOUGH = _STEP + _GRAM - 1
+_PLACES = [slice(at, at + _GRAM) for at in range(_STEP)]
 
 
 class Beginnings:
@@ -31,23 +32,22 @@ class Beginnings:
         """
         if whole and len(text) < _ENOUGH:
             text = whole()
-        size = len(text)
-        first = max(0, size - _ENOUGH)
-        last = [text[at : at + _GRAM] for at in range(first, size - _GRAM + 1)]
-        if not self._grams.keys().isdisjoint(last):
+        end = text[-_ENOUGH:]
+        grams = list(map(end.__getitem__, _PLACES[: max(0, len(end) - _GRAM + 1)]))
+        if not self._grams.keys().isdisjoint(grams):
             if whole:
                 return self.longest(whole())
-            found = max(self._long(text, first, last))
+            found = max(self._long(text, len(text) - len(end), grams))
             if found:
                 return found
-        for length in range(min(_GRAM - 1, size), 0, -1):
+        for length in range(min(_GRAM - 1, len(text)), 0, -1):
             if text[-length:] in self._short:
                 return length
         return 0
 
-    def _long(self, text: bytes, first: int, last: list[bytes]) -> set[int]:
+    def _long(self, text: bytes, first: int, grams: list[bytes]) -> set[int]:
         lengths = {0}
-        for at, gram in enumerate(last, first):
+        for at, gram in enumerate(grams, first):
             for needle, offset in self._grams.get(gram, ()):
                 length = len(text) - at + offset
                 if length < len(needle) and text.endswith(needle[:length]):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from ci_identity.redaction.stream import Redactor
 
-_CHUNK = 1 << 17
+_CHUNK = 1 << 16
 _PIPE = 1 << 20
 """Bytes. Larger pipes are worth as much as the choice of engine (docs/redaction.md)."""
 

@@ -102,9 +102,12 @@ def _compiled(expressions: list[bytes]) -> hyperscan.Database:
 
 
 def _matches(database: hyperscan.Database, text: bytes) -> bool:
+    def stop(*_: object) -> bool:
+        return True
+
     try:
-        database.scan(text, match_event_handler=lambda *_: True)
-    except hyperscan.ScanTerminated:  # as a handler that returns True asks for
+        database.scan(text, match_event_handler=stop)
+    except hyperscan.ScanTerminated:
         return True
     return False
 

@@ -1,14 +1,14 @@
 """Mask secrets in a stream that comes in any pieces, and hold back no byte that need not wait."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
 from ci_identity.redaction.scan import Span, stretches
-from ci_identity.redaction.view import STRING, PlainView, TerminalView, View
+from ci_identity.redaction.view import STRING, TerminalView, View
 from ci_identity.secret import Secret
 
 try:
@@ -19,7 +19,10 @@ except ImportError:  # the extra `fast` is not installed
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
 
-_VIEWS: dict[str, type[View]] = {"default": TerminalView, "fast": PlainView}
+_MUCH = 1 << 12
+"""Bytes. The view of less than that is had before anything is proved."""
+
+_VIEWS: dict[str, type[View]] = {"default": TerminalView, "fast": View}
 
 
 class Redactor:
@@ -93,8 +96,8 @@ class Redactor:
         view = self._view(self._tail + data)
         start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
-        if view.has_escapes and self._scanner.rules_out(view.raw):
-            shown = self._show(PlainView(view.raw), [], until)
+        if len(view.raw) > _MUCH and view.has_escapes and self._scanner.rules_out(view.raw):
+            shown = self._show(View(view.raw), [], until)
         else:
             shown = self._show(view, self._hits(view), until)
         self._done -= start
@@ -141,19 +144,22 @@ class Redactor:
             cores |= self._scanner.found(raw)
         if not cores:
             return []
-        hits = seen = list(self._occurrences(cores, view.text))
+        hits = seen = self._occurrences(cores, view.text)
         if raw != view.text:
-            hits = list(self._occurrences(cores, raw))
+            hits = self._occurrences(cores, raw)
             is_eaten = view.hides and any(view.sequence(start) != start for start, _ in hits)
             if is_eaten or _sizes(hits) != _sizes(seen):  # else nothing lies in them
                 hits += view.spans(seen)
         return _merged(hits)
 
-    def _occurrences(self, cores: Iterable[bytes], text: bytes) -> Iterator[Span]:
-        """Yield stretches of `text` that are needles with these cores."""
-        for core in cores:
-            for needle in self._by_core[core]:
-                yield from stretches(text, needle)
+    def _occurrences(self, cores: Iterable[bytes], text: bytes) -> list[Span]:
+        """Return the stretches of `text` that are needles with these cores."""
+        return [
+            hit
+            for core in cores
+            for needle in self._by_core[core]
+            for hit in stretches(text, needle)
+        ]
 
     def _show(self, view: View, hits: list[Span], until: int) -> bytes:
         """Return the output for `view.raw` from `_done` up to `until`, or to a hit's end beyond."""
@@ -186,7 +192,7 @@ class Redactor:
 
     def _masked(self, piece: bytes) -> bytes:
         """Return `piece` with every secret in it masked, and the beginning of one at its end."""
-        hits = list(self._occurrences(self._scanner.found(piece), piece))
+        hits = self._occurrences(self._scanner.found(piece), piece)
         held = self._beginnings.longest(piece)
         if held >= MIN_PARTIAL:
             hits.append((len(piece) - held, len(piece)))
@@ -204,10 +210,12 @@ def _sizes(hits: Iterable[Span]) -> list[int]:
 
 def _merged(hits: Iterable[Span]) -> list[Span]:
     """Return the union of `hits`, in order, as stretches that neither overlap nor touch."""
-    merged: list[Span] = []
+    starts: list[int] = []
+    ends: list[int] = []
     for start, end in sorted(hits):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        if ends and start <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
         else:
-            merged.append((start, end))
-    return merged
+            starts.append(start)
+            ends.append(end)
+    return list(zip(starts, ends, strict=True))

@@ -5,7 +5,6 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
-from typing import Protocol
 
 from ci_identity.redaction.scan import Span
 
@@ -25,51 +24,50 @@ _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
 _MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
-_ENDING = 512
+_ENDING = 256
 
 
-class View(Protocol):
-    """Raw output, and what of it is matched against the needles.
+class View:
+    """Raw output, and what of it is matched against the needles: here, in mode `fast`, all of it.
 
     Attributes:
         raw: the bytes as they came.
         end: where in `raw` the part ends that can be read already.
     """
 
-    raw: bytes
-    end: int
-
-    def __init__(self, raw: bytes) -> None: ...
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.end = len(raw)
 
     @property
     def text(self) -> bytes:
         """The bytes that are matched."""
-        ...
+        return self.raw
 
     @property
     def ending(self) -> bytes:
         """The end of `text`, for less than all of it costs."""
-        ...
+        return self.raw
 
     @property
     def has_escapes(self) -> bool:
         """Whether `text` takes long to get, for the escape sequences in `raw`."""
-        ...
+        return False
 
     @property
     def has_strings(self) -> bool:
         """Whether an escape sequence may carry text of its own, such as a link."""
-        ...
+        return False
 
     @property
     def hides(self) -> bool:
         """Whether `raw` has bytes that `text` has not, line ends aside."""
-        ...
+        return False
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
         """Return `needle` as it would stand in `text`."""
-        ...
+        return needle
 
     @staticmethod
     def core(needle: bytes) -> bytes:
@@ -78,90 +76,48 @@ class View(Protocol):
         A secret behind a sequence that was cut off loses its first bytes to it: `ESC [` and `ghs_`
         is `ESC [ g` and `hs_`. Nothing is left if a sequence can hold all of it.
         """
-        ...
+        return needle
 
     @property
     def coloured_line(self) -> bytes:
         """The last line of `raw`, if it has an escape sequence; no sequence goes over its end."""
-        ...
+        return b""
 
     def sequence(self, place: int) -> int:
         """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
-        ...
-
-    def spans(self, hits: Iterable[Span]) -> list[Span]:
-        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
-        ...
-
-    def tail(self, size: int) -> int:
-        """Return where in `raw` the last `size` bytes of `text` begin."""
-        ...
-
-    def line_end(self, start: int) -> int:
-        """Return where the last line end of `raw` from `start` on ends, or else `start`."""
-        ...
-
-    def kept(self, start: int, end: int) -> bytes:
-        """Return what stays of a masked `raw[start:end]`: escape sequences, so colours balance."""
-        ...
-
-
-class PlainView:
-    """Mode `fast`: the bytes and nothing else."""
-
-    has_escapes = has_strings = hides = False
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = self.text = self.ending = raw
-        self.end = len(raw)
-
-    @staticmethod
-    def needle(needle: bytes) -> bytes:
-        """Return `needle` itself."""
-        return needle
-
-    @staticmethod
-    def core(needle: bytes) -> bytes:
-        """Return `needle` itself."""
-        return needle
-
-    @property
-    def coloured_line(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def sequence(self, place: int) -> int:
-        """Return `place`: no byte is in a sequence here."""
         return place
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
-        """Return the stretches themselves."""
+        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
         return list(hits)
 
     def tail(self, size: int) -> int:
-        """Return where the last `size` bytes begin."""
+        """Return where in `raw` the last `size` bytes of `text` begin."""
         return self.end - size
 
     def line_end(self, start: int) -> int:
-        """Return `start`: a line end is a byte like any other here."""
+        """Return where the last line end of `raw` from `start` on ends, or else `start`.
+
+        In mode `fast` a line end is a byte like any other.
+        """
         return start
 
-    def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the protocol's signature
-        """Return nothing."""
+    def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the other view needs them
+        """Return what stays of a masked `raw[start:end]`: escape sequences, so colours balance."""
         return b""
 
 
-class TerminalView:
+class TerminalView(View):
     """Mode `default`: colours, cursor moves, titles and line wraps do not hide a secret."""
 
     def __init__(self, raw: bytes) -> None:
-        self.raw = raw
+        super().__init__(raw)
         self.end = _readable(raw)
 
-    @cached_property
+    @property
     def text(self) -> bytes:
         """What is seen, as one line."""
-        return _joined(self._lines)
+        return self._line
 
     @property
     def ending(self) -> bytes:
@@ -183,6 +139,10 @@ class TerminalView:
     def hides(self) -> bool:
         """Whether `raw` has bytes that `text` has not, line ends aside."""
         return len(self._lines) != self.end
+
+    @cached_property
+    def _line(self) -> bytes:
+        return _joined(self._lines)
 
     @cached_property
     def _lines(self) -> bytes:
