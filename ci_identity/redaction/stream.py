@@ -83,11 +83,14 @@ class Redactor:
             raise ShortSecretError(message)
         seen = {self._view.needle(form) for form in spellings(value)}
         needles = sorted((needle for needle in seen if len(needle) >= MIN_SECRET), key=len)
-        self._is_ever_swallowed |= not all(map(self._view.core, needles))
         cores: dict[bytes, bytes] = {}
         for needle in needles:
-            core = self._view.core(needle) or needle
-            cores[needle] = next((shorter for shorter in cores.values() if shorter in core), core)
+            core = self._view.core(needle)
+            self._is_ever_swallowed |= not core
+            # a text without the shorter core is without the longer one that contains it
+            cores[needle] = next(
+                (short for short in cores.values() if short in core), core or needle
+            )
         self._needles |= cores
 
     def feed(self, data: bytes) -> bytes:
