@@ -117,7 +117,7 @@ class TerminalView(View):
     @property
     def text(self) -> bytes:
         """What is seen, as one line."""
-        return self._line
+        return self._seen[0]
 
     @property
     def ending(self) -> bytes:
@@ -133,25 +133,22 @@ class TerminalView(View):
     @property
     def has_strings(self) -> bool:
         """Whether an escape sequence may carry text of its own, such as a link."""
-        return b"\x1b" in self._colourless
+        return self._seen[1]
 
     @property
     def hides(self) -> bool:
         """Whether `raw` has bytes that `text` has not, line ends aside."""
-        return len(self._lines) != self.end
+        return self._seen[2]
 
     @cached_property
-    def _line(self) -> bytes:
-        return _joined(self._lines)
-
-    @cached_property
-    def _lines(self) -> bytes:
-        return ESCAPE.sub(b"", self.raw[: self.end]) if self.has_strings else self._colourless
-
-    @cached_property
-    def _colourless(self) -> bytes:
-        seen = self.raw[: self.end]
-        return b"".join(_COLOUR.split(seen)) if self.has_escapes else seen
+    def _seen(self) -> tuple[bytes, bool, bool]:
+        """`text`, `has_strings` and `hides`."""
+        raw = self.raw[: self.end]
+        text = b"".join(_COLOUR.split(raw)) if self.has_escapes else raw
+        has_strings = b"\x1b" in text
+        if has_strings:
+            text = ESCAPE.sub(b"", raw)
+        return _joined(text), has_strings, len(text) != self.end
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
