@@ -3,7 +3,6 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from functools import cached_property
 from itertools import accumulate
 
 from ci_identity.redaction.scan import Span
@@ -113,11 +112,12 @@ class TerminalView(View):
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
         self.end = _readable(raw)
+        self._seen: tuple[bytes, bool, bool] | None = None
 
     @property
     def text(self) -> bytes:
         """What is seen, as one line."""
-        return self._seen[0]
+        return self._look()[0]
 
     @property
     def ending(self) -> bytes:
@@ -133,22 +133,23 @@ class TerminalView(View):
     @property
     def has_strings(self) -> bool:
         """Whether an escape sequence may carry text of its own, such as a link."""
-        return self._seen[1]
+        return self._look()[1]
 
     @property
     def hides(self) -> bool:
         """Whether `raw` has bytes that `text` has not, line ends aside."""
-        return self._seen[2]
+        return self._look()[2]
 
-    @cached_property
-    def _seen(self) -> tuple[bytes, bool, bool]:
-        """`text`, `has_strings` and `hides`."""
-        raw = self.raw[: self.end]
-        text = b"".join(_COLOUR.split(raw)) if self.has_escapes else raw
-        has_strings = b"\x1b" in text
-        if has_strings:
-            text = ESCAPE.sub(b"", raw)
-        return _joined(text), has_strings, len(text) != self.end
+    def _look(self) -> tuple[bytes, bool, bool]:
+        """Return `text`, `has_strings` and `hides`, found at the first call."""
+        if self._seen is None:
+            raw = self.raw[: self.end]
+            text = b"".join(_COLOUR.split(raw)) if self.has_escapes else raw
+            has_strings = b"\x1b" in text
+            if has_strings:
+                text = ESCAPE.sub(b"", raw)
+            self._seen = _joined(text), has_strings, len(text) != self.end
+        return self._seen
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
