@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from functools import cache, cached_property
+from functools import cached_property
 
 import hyperscan
 
@@ -63,7 +63,9 @@ class Scanner:
         sequence that `_INTERRUPTION` does not cover.
         """
         # the interruptions first: where there are any such places, one is met soon
-        return self._is_divisible and not (_matches(_places(), raw) or _matches(self._parts, raw))
+        return self._is_divisible and not (
+            _matches(self._interruptions, raw) or _matches(self._parts, raw)
+        )
 
     @cached_property
     def _is_divisible(self) -> bool:
@@ -77,10 +79,11 @@ class Scanner:
     def _parts(self) -> hyperscan.Database:
         return _of_windows({part for needle in self._needles for part in _divided(needle)})
 
-
-@cache
-def _places() -> hyperscan.Database:
-    return _compiled([_CLOSE, _UNUSUAL])  # in one with the parts it would take longer to make
+    @cached_property
+    def _interruptions(self) -> hyperscan.Database:
+        # In one with the parts it would take longer to make. And no two threads may look through
+        # one database at a time, so that this one, too, is each scanner's own.
+        return _compiled([_CLOSE, _UNUSUAL])
 
 
 def _divided(needle: bytes) -> Iterable[bytes]:

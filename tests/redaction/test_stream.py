@@ -5,6 +5,7 @@ import random
 import re
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -486,6 +487,15 @@ def test_the_held_state_stays_bounded(mode: Mode, secret: str) -> None:
         for _ in range(20):
             redactor.feed(piece)
             assert len(redactor._tail) <= 4 * max(map(len, spellings(needle.strip()))) + 1040
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_of_several_threads_has_a_redactor_of_its_own(mode: Mode) -> None:
+    """As stdout and stderr have: what one of them looks through is in no other's way."""
+    pieces = [b"\x1b[1mPASS\x1b[0m a line of the log, and of some length\n" * 999] * 50
+    with ThreadPoolExecutor(4) as threads:
+        outputs = list(threads.map(lambda _: redact([TOKEN], pieces, mode), range(4)))
+    assert outputs == [b"".join(pieces)] * 4
 
 
 @pytest.mark.parametrize("mode", MODES)
