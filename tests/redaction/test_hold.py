@@ -35,6 +35,19 @@ def test_the_longest_beginning_is_found(
     assert Beginnings(repeated).longest(text) == longest(repeated, text)
 
 
+@settings(deadline=None)
+@given(
+    needle=st.lists(ALPHABET, min_size=6, max_size=90).map(bytes),
+    text=st.lists(ALPHABET, max_size=60).map(bytes),
+    data=st.data(),
+)
+def test_the_end_of_a_text_is_enough(needle: bytes, text: bytes, data: st.DataObject) -> None:
+    """Given an end of any length, and all of it on demand, the answer is that of all of it."""
+    text += needle[: data.draw(st.integers(0, len(needle)))]
+    end = text[data.draw(st.integers(0, len(text))) :]
+    assert Beginnings([needle]).longest(end, lambda: text) == longest([needle], text)
+
+
 def test_a_long_needle_is_recognised_at_every_length() -> None:
     """The look-up by grams has no gap between its steps."""
     needle = bytes(range(1, 251)) * 2

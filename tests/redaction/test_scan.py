@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ci_identity.redaction import scan
 from ci_identity.redaction.scan import Scanner, stretches
+from ci_identity.redaction.view import TerminalView
 
 
 class Engine(Protocol):
@@ -21,6 +22,10 @@ class Engine(Protocol):
 
     def found(self, text: bytes) -> set[bytes]:
         """Say which."""
+        ...
+
+    def rules_out(self, raw: bytes) -> bool:
+        """Say whether there are surely none, interrupted or not."""
         ...
 
 
@@ -79,6 +84,74 @@ def test_every_needle_is_found(engine: type[Engine], haystack: tuple[list[bytes]
 def test_stretches_are_all_that_needles_cover(haystack: tuple[list[bytes], bytes]) -> None:
     """The union of all occurrences, those that overlap themselves included."""
     assert stretched(*haystack) == covered(*haystack)
+
+
+USUAL = [b"\x1b[0m", b"\x1b[1;31m", b"\x1b[K", b"\n", b"\r\n", b"\x1b[0m\n"]
+UNUSUAL = [
+    *(
+        b"\x1b",
+        b"\x1b[",
+        b"\x1b[1",
+        b"\x1b\x1b[0m",
+        b"\x1b[\x1b[",
+        b"\x1b(B",
+        b"\x1b7",
+        b"\x1b[1 q",
+    ),
+    *(b"\x1b]0;t\x07", b"\x1bPab\x1b\\", b"\x1b[" + b"1" * 70 + b"m", b"\x1b[     m", b"\xc3"),
+]
+
+
+@st.composite
+def interrupted(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """A needle of 16 to 64 bytes, and output in which it is interrupted again and again."""
+    chance = draw(st.randoms(use_true_random=False))
+    letters = draw(st.sampled_from([b"ab", b"[m1;a", b"abcdefghijklmnopqrstuvwxyz"]))
+    needle = b"z" + bytes(chance.choices(letters, k=draw(st.sampled_from([16, 20, 32, 64]))))
+    between = draw(st.lists(st.sampled_from(USUAL + UNUSUAL), min_size=1, max_size=3))
+    longest = draw(st.sampled_from([3, 5, 8, 9, 15, 16]))
+    raw = chance.choice([b"", b"x", *between])
+    at = 0
+    while at < len(needle):
+        size = chance.randint(chance.choice([1, longest]), longest)
+        raw += needle[at : at + size] + chance.choice(between)
+        at += size
+    return TerminalView.core(needle), raw
+
+
+@settings(max_examples=500, deadline=None)
+@given(case=interrupted())
+def test_nothing_is_ruled_out_that_is_there(
+    engine: type[Engine], case: tuple[bytes, bytes]
+) -> None:
+    """However often a needle is interrupted, and by what: in the bytes or seen, it is suspected."""
+    needle, raw = case
+    if needle in raw or needle in TerminalView(raw).text:
+        assert not engine([needle]).rules_out(raw)
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 9, 14, 15])
+@pytest.mark.parametrize(
+    "between", [b"\x1b[1;31m", b"\n", b"\x1b[0m\r\n\x1b[1m", b"\x1b(B"], ids=range(4)
+)
+def test_a_needle_in_pieces_is_suspected(size: int, between: bytes, engine: type[Engine]) -> None:
+    """Cut into pieces of any size, of which the first may be shorter."""
+    needle = bytes(range(40, 110))
+    for first in range(1, size + 1):
+        pieces = [needle[:first], *(needle[at : at + size] for at in range(first, 70, size))]
+        assert not engine([needle]).rules_out(between.join(pieces))
+
+
+def test_an_ordinary_coloured_log_is_ruled_out() -> None:
+    """Which is what the proof is for: three interruptions close together are no suspicion."""
+    simd = pytest.importorskip("ci_identity.redaction.simd", exc_type=ImportError)
+    line = (
+        b"2026-08-21T10:11:12Z \x1b[1;32mPASS\x1b[0m tests/some_test.py::\x1b[1mtest_42\x1b[0m\r\n"
+    )
+    assert simd.Scanner([b"a-secret-of-this-job"]).rules_out(line * 99)
+    assert not simd.Scanner([b"a-secret-of-this-job"]).rules_out(line * 99 + b"-of-this-")
+    for needle in (b"a-short-secret", b"a-secret-with-\x1b-in-it"):
+        assert not simd.Scanner([needle]).rules_out(line * 99)
 
 
 def test_any_byte_may_be_in_a_needle(engine: type[Engine]) -> None:

@@ -5,6 +5,7 @@ import random
 import re
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -33,12 +34,13 @@ SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~]|[0-
 
 @pytest.fixture(params=["scan", "simd"], scope="module", autouse=True)
 def engine(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All of this with each of the engines that can be had."""
+    """All of this with each of the engines that can be had, proofs for any text included."""
     if request.param == "simd" and not find_spec("hyperscan"):
         pytest.skip("the extra `fast` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         chosen = import_module(f"ci_identity.redaction.{request.param}")
         patch.setattr(redaction, "Scanner", chosen.Scanner)
+        patch.setattr(redaction, "_MUCH", 0)
         yield
 
 
@@ -298,6 +300,31 @@ def test_what_is_seen_and_what_is_there_is_masked(
     assert redact(secrets, [data]) == seen_reference(needles_of(secrets), data)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.text("ab", min_size=16, max_size=40), min_size=1, max_size=2),
+    st.lists(st.integers(1, 17), min_size=1, max_size=4),
+    st.lists(
+        st.sampled_from(["\x1b[0m", "\x1b[1;31m", "\n", "\x1b[K\r\n", "\x1b[", "\x1b(B"]),
+        min_size=1,
+    ),
+    st.sampled_from([0, 0, 7, 40]),
+)
+def test_a_long_secret_is_masked_however_often_it_is_interrupted(
+    secrets: list[str], sizes: list[int], between: list[str], missing: int
+) -> None:
+    """In pieces of any sizes, whole or not: as much is masked as the definition asks for."""
+    data = "\x1b[1m"
+    for number, secret in enumerate(secrets):
+        at = number
+        while at < len(secret) - missing:
+            size = sizes[at % len(sizes)]
+            data += secret[at : at + size] + between[at % len(between)]
+            at += size
+        data += ".\x1b[0m\n"
+    assert redact(secrets, [data.encode()]) == seen_reference(needles_of(secrets), data.encode())
+
+
 def seen_reference(forms: list[bytes], data: bytes) -> bytes:
     """The definition for a whole text of complete lines whose sequences carry no text."""
     needles = [needle for needle in map(TerminalView.needle, forms) if len(needle) >= 6]
@@ -460,6 +487,15 @@ def test_the_held_state_stays_bounded(mode: Mode, secret: str) -> None:
         for _ in range(20):
             redactor.feed(piece)
             assert len(redactor._tail) <= 4 * max(map(len, spellings(needle.strip()))) + 1040
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_of_several_threads_has_a_redactor_of_its_own(mode: Mode) -> None:
+    """As stdout and stderr have: what one of them looks through is in no other's way."""
+    pieces = [b"\x1b[1mPASS\x1b[0m a line of the log, and of some length\n" * 999] * 50
+    with ThreadPoolExecutor(4) as threads:
+        outputs = list(threads.map(lambda _: redact([TOKEN], pieces, mode), range(4)))
+    assert outputs == [b"".join(pieces)] * 4
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_identity.redaction.view import PlainView, TerminalView
+from ci_identity.redaction.view import TerminalView, View
 
 PIECES = st.lists(
     st.sampled_from(
@@ -66,6 +66,16 @@ def test_more_bytes_never_change_what_was_read(raw: bytes, data: st.DataObject) 
     assert first.end <= whole.end
     rest = TerminalView(raw[first.end :])
     assert first.text + rest.text == whole.text
+
+
+@settings(deadline=None)
+@given(before=PIECES, raw=PIECES, data=st.data())
+def test_the_end_can_be_had_alone(before: bytes, raw: bytes, data: st.DataObject) -> None:
+    """It is how the text ends, and no less of it than tells what must wait."""
+    view = TerminalView(before + b"a\n" * data.draw(st.sampled_from([0, 300])) + raw)
+    ending = view.ending
+    assert view.text.endswith(ending)
+    assert len(ending) >= min(len(view.text), 64)
 
 
 def test_no_sequence_is_waited_for_without_end() -> None:
@@ -136,8 +146,8 @@ def test_the_last_line_is_told_if_it_has_a_sequence() -> None:
 
 def test_the_plain_view_is_the_bytes() -> None:
     """Mode `fast` sees what there is."""
-    view = PlainView(b"a\x1b[0m\nb")
-    assert view.text == view.raw == PlainView.needle(view.raw)
+    view = View(b"a\x1b[0m\nb")
+    assert view.text == view.raw == View.needle(view.raw)
     assert view.spans([(1, 3)]) == [(1, 3)]
     assert (view.tail(2), view.line_end(1), view.kept(0, 6)) == (5, 1, b"")
     assert (view.core(view.raw), view.coloured_line) == (view.raw, b"")
