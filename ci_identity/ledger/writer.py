@@ -1,14 +1,13 @@
 """Appends to the ledger so that an entry is on disk before what it tells of happens."""
 
 import fcntl
-import json
 import os
 import stat
 import time
 from pathlib import Path
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
-from ci_identity.ledger.entry import FIRST_PREV, Entry, digest
+from ci_identity.ledger.entry import FIRST_PREV, SEAL, Entry, digest, seal
 
 MAX_LINE = 1 << 16
 """Bytes: several times the longest entry that `Entry` can make."""
@@ -101,14 +100,11 @@ def _last_hash(fd: int, path: Path) -> str:
         os.ftruncate(fd, start + len(whole))
     if not whole:
         return FIRST_PREV
-    last = whole[:-1].rsplit(b"\n", 1)[-1]
-    try:
-        entry = json.loads(last)
-        if digest(entry) == entry["hash"]:
-            return str(entry["hash"])
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        pass
-    raise _broken(path)
+    last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+    hash_ = digest(last[:-SEAL])
+    if last[-SEAL:] != seal(hash_):
+        raise _broken(path)
+    return hash_
 
 
 def _broken(path: Path) -> LedgerTamperedError:
