@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,6 +13,9 @@ from ci_identity._record import Record
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import FIRST_PREV, SEAL, digest, seal
 from ci_identity.ledger.writer import MAX_LINE
+
+_decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
+"""`json.loads`, without what it does for other encodings than ours: a third of its time."""
 
 _READ_HINT = "name the ledger that the run wrote: --ledger FILE, or CI_IDENTITY_LEDGER"
 
@@ -47,7 +50,7 @@ def read(path: Path) -> Iterator[dict[str, object]]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[BinaryIO]:
+def _readable(path: Path) -> Generator[BinaryIO]:
     try:
         with open_ledger(path) as file:
             yield file
@@ -82,12 +85,14 @@ def lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def parse(line: bytes) -> dict[str, object] | None:
-    """Return the entry that a line is; `None` if it is no JSON object."""
+    """Return the entry that a line is; `None` if it is no JSON object, and nothing else."""
     try:
-        entry = json.loads(line)
+        text = line.decode()
+        entry, end = _decode(text)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, object]", entry) if isinstance(entry, dict) else None
+    is_entry = isinstance(entry, dict) and text[end:] in {"\n", ""}
+    return cast("dict[str, object]", entry) if is_entry else None
 
 
 class Chain:
