@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_identity.cli.parser import Parser, UsageError, ttl
 from ci_identity.cli.terminal import print_json, print_table, say_aloud, warn
-from ci_identity.errors import ConfigurationError, NotCutError
+from ci_identity.errors import CiIdentityError, ConfigurationError, NotCutError
 from ci_identity.grants.load import GrantsFile
 from ci_identity.ledger.live import FOREVER
 from ci_identity.model import AwsTarget
@@ -59,12 +59,14 @@ def main(words: Sequence[str]) -> int:
     asked = Asked(named=frozenset(args.lease), is_all=args.all, dead_after=args.dead_after)
     planned = plan(told.leases, reapers, asked, datetime.now(UTC), otherwise=unreached)
     _check_named(args.lease, planned)
-    results: Mapping[Planned, Result] = {}
-    if not args.dry_run:
-        results = _reap(reapers, planned, told, file)
+    if args.dry_run:
+        _print(planned, {}, args)
+        return 0
+    results, errors = _reap(reapers, planned, told, file)
     _print(planned, results, args)
-    if not args.dry_run:
-        _check(planned, results, told)
+    for error in errors:
+        raise error
+    _check(planned, results, told)
     return 0
 
 
@@ -136,19 +138,27 @@ def _check_named(named: Sequence[str], planned: Iterable[Planned]) -> None:
 
 def _reap(
     reapers: Iterable[Reaper], planned: Sequence[Planned], told: Told, file: GrantsFile
-) -> Mapping[Planned, Result]:
+) -> tuple[Mapping[Planned, Result], list[CiIdentityError]]:
+    """End what each reaper is to end; one whose own credential cannot be had stops no other."""
     results: dict[Planned, Result] = {}
+    errors: list[CiIdentityError] = []
     for reaper in reapers:
         mine = [one for one in planned if one.reaper is reaper and one.verdict is Verdict.END]
         if not (mine or (isinstance(reaper, AwsReaper) and reaper.to_prune)):
             continue
-        with Session(file.grant(reaper.grant), os.environ) as session:
-            own = Settings.from_environ(os.environ).ledger
-            records = Records(own=own, by=session.identity, evidence=told.wrong)
-            lefts = [one.left for one in mine]
-            found = reaper.reap(lefts, session, records.record, datetime.now(UTC))
-            results |= zip(mine, found, strict=True)
-    return results
+        try:
+            with Session(file.grant(reaper.grant), os.environ) as session:
+                own = Settings.from_environ(os.environ).ledger
+                records = Records(own=own, by=session.identity, evidence=told.wrong)
+                lefts = [one.left for one in mine]
+                found = reaper.reap(lefts, session, records.record, datetime.now(UTC))
+                for one, result in zip(mine, found, strict=True):
+                    results[one] = result  # noqa: PERF403  # what an error keeps from coming is not lost
+        except CiIdentityError as error:
+            errors.append(error)
+            reason = f"the grant {reaper.grant} could not be used: {error.code}"
+            results |= {one: Result(reason=reason) for one in mine if one not in results}
+    return results, errors
 
 
 def _print(

@@ -30,7 +30,9 @@ version: 1
 grants:
   deploy: {{for: {whose}, aws: {{role: '{deploy}', region: eu-west-1}}}}
   cut: {{for: {whose}, aws: {{role: '{cut}', region: eu-west-1}}}}
-  gcp: {{for: {whose}, gcp: {{provider: projects/1/locations/global/workloadIdentityPools/ci/providers/github}}}}
+  gcp:
+    for: {whose}
+    gcp: {{provider: projects/1/locations/global/workloadIdentityPools/ci/providers/github}}
 """
 Reap = Callable[..., subprocess.CompletedProcess[bytes]]
 
