@@ -96,7 +96,7 @@ def _last_hash(fd: int, path: Path) -> str:
     whole = tail[: tail.rfind(b"\n") + 1]
     if not whole and start:
         raise _broken(path)
-    if len(whole) < len(tail):  # a writer was killed in mid-line: what it meant to do never began
+    if len(whole) < len(tail):  # a writer was killed in mid-line, and with it whoever waited for it
         os.ftruncate(fd, start + len(whole))
     if not whole:
         return FIRST_PREV

@@ -13,41 +13,16 @@ from ci_identity.ledger.verify import read, verify
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
 from tests.crash.walk import Death, points, walk
-from tests.docs.pages import blocks, page
 from tests.postgres import PostgreSQL
+from tests.reaping.vaults import REAPER, roles
 from tests.step import COMMAND, Job
 
 EXEC = ("exec", "--grant", "crash", "--", "true")
 TOKEN_TTL = 600
-REAPER = {
-    "repository": "acme/ops",
-    "repository_id": "77",
-    "sub": "repo:acme/ops:ref:refs/heads/main",
-}
-GRANTS = """\
-version: 1
-grants:
-  crash:
-    for: {{issuer: {issuer}, repository_id: 42}}
-    ttl: 5m
-    vault:
-      address: {address}
-      role: crash
-      policies: [crash]
-      secrets:
-        USER_NAME: {{from: database/creds/shop#username, public: true}}
-        PASSWORD: database/creds/shop#password
-        LICENCE: secret/data/shop#licence
-  reap:
-    for: {{issuer: {issuer}, repository_id: 77}}
-    vault: {{address: {address}, role: crash-reaper}}
-"""
-CRASH = """
-path "auth/token/create" { capabilities = ["update"] }
-path "sys/leases/revoke" { capabilities = ["update"] }
-path "secret/data/shop" { capabilities = ["read"] }
-path "database/creds/shop" { capabilities = ["read"] }
-"""
+SECRETS = (
+    "{USER_NAME: {from: database/creds/shop#username, public: true},"
+    " PASSWORD: database/creds/shop#password, LICENCE: secret/data/shop#licence}"
+)
 
 WINDOW = ("sent: POST /v1/auth/jwt/login", "answered: POST /v1/auth/jwt/login")
 """The login may have been answered, and nothing of the answer is on record."""
@@ -56,28 +31,9 @@ HALF_ISSUED = "half written: issued #1"
 
 
 @pytest.fixture
-def grants(world: World, openbao: OpenBao, postgres: PostgreSQL, tmp_path: Path) -> Iterator[Path]:  # noqa: ARG001  # what makes logins in it
-    """Roles for the jobs that are killed and for the reaper, which may what the page says."""
-    root = openbao.client()
-    (policy,) = (block for block in blocks(page("how-to/reap.md"), "hcl"))
-    root.write_data("sys/policies/acl/crash", data={"policy": CRASH})
-    root.write_data("sys/policies/acl/crash-reaper", data={"policy": policy})
-    role = root.read("auth/jwt/role/shop-migrate")["data"]
-    for name, policies, repository in (
-        ("crash", ["crash"], "42"),
-        ("crash-reaper", ["crash-reaper"], "77"),
-    ):
-        about: dict[str, Any] = {
-            "bound_claims": {"repository_id": repository},
-            "token_policies": policies,
-            "token_ttl": f"{TOKEN_TTL}s",
-        }
-        root.write_data(f"auth/jwt/role/{name}", data=role | about)
-    path = tmp_path / "grants.yml"
-    path.write_text(GRANTS.format(issuer=world.issuer.address, address=openbao.address))
-    yield path
-    for name in ("crash", "crash-reaper"):
-        root.delete(f"auth/jwt/role/{name}")
+def grants(world: World, postgres: PostgreSQL, tmp_path: Path) -> Iterator[Path]:  # noqa: ARG001  # what makes logins in it
+    with roles(world, tmp_path / "grants.yml", secrets=SECRETS) as grants:
+        yield grants
 
 
 @pytest.fixture
