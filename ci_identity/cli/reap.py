@@ -3,7 +3,7 @@
 import argparse
 import os
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +37,11 @@ _EXAMPLE = """\
 
 Who may be this job, and with which rights: docs/how-to/reap.md"""
 
+Results = list[Result | None]
+"""What came of each lease that is planned; `None` where nothing was done."""
+
+Rows = Sequence[tuple[Planned, Result | None]]
+
 _COLUMNS = ("lease", "grant", "target", "until", "done", "why")
 _MINIMUM = timedelta(seconds=2 * BEAT)
 _NOT_ASKED = "unless it has ended already, which its provider was not asked"
@@ -53,20 +58,22 @@ def main(words: Sequence[str]) -> int:
         message = "to cut an AWS session is to put a Deny on its role: say --deny"
         raise UsageError(message, hint="see: ci-identity reap --help")
     told = listen(find(args.ledgers))
-    for error in told.wrong.values():
-        warn(f"{error}; what was taken out of it, nobody sees")
+    for wrong in told.wrong.values():
+        warn(f"{wrong}; what was taken out of it, nobody sees")
     reapers = [reaper_for(grant, os.environ, told.cut_targets) for grant in grants]
     asked = Asked(named=frozenset(args.lease), is_all=args.all, dead_after=args.dead_after)
     planned = plan(told.leases, reapers, asked, datetime.now(UTC), otherwise=unreached)
     _check_named(args.lease, planned)
-    if args.dry_run:
-        _print(planned, {}, args)
-        return 0
-    results, errors = _reap(reapers, planned, told, file)
-    _print(planned, results, args)
-    for error in errors:
-        raise error
-    _check(planned, results, told)
+    results: Results = [None] * len(planned)
+    errors: list[CiIdentityError] = []
+    if not args.dry_run:
+        errors = _reap(reapers, planned, told, file, results)
+    rows = list(zip(planned, results, strict=True))
+    _print(rows, args)
+    if errors:
+        raise errors[0]
+    if not args.dry_run:
+        _check(rows, told)
     return 0
 
 
@@ -137,47 +144,56 @@ def _check_named(named: Sequence[str], planned: Iterable[Planned]) -> None:
 
 
 def _reap(
-    reapers: Iterable[Reaper], planned: Sequence[Planned], told: Told, file: GrantsFile
-) -> tuple[Mapping[Planned, Result], list[CiIdentityError]]:
-    """End what each reaper is to end; one whose own credential cannot be had stops no other."""
-    results: dict[Planned, Result] = {}
+    reapers: Iterable[Reaper],
+    planned: Sequence[Planned],
+    told: Told,
+    file: GrantsFile,
+    results: Results,
+) -> list[CiIdentityError]:
+    """End what each reaper is to end; one whose own credential cannot be had stops no other.
+
+    What comes of each is put into `results`, where `planned` has it. Returns what went wrong.
+    """
     errors: list[CiIdentityError] = []
     for reaper in reapers:
-        mine = [one for one in planned if one.reaper is reaper and one.verdict is Verdict.END]
+        mine = [
+            at
+            for at, one in enumerate(planned)
+            if one.reaper is reaper and one.verdict is Verdict.END
+        ]
         if not (mine or (isinstance(reaper, AwsReaper) and reaper.to_prune)):
             continue
         try:
             with Session(file.grant(reaper.grant), os.environ) as session:
                 own = Settings.from_environ(os.environ).ledger
                 records = Records(own=own, by=session.identity, evidence=told.wrong)
-                lefts = [one.left for one in mine]
+                lefts = [planned[at].left for at in mine]
                 found = reaper.reap(lefts, session, records.record, datetime.now(UTC))
-                for one, result in zip(mine, found, strict=True):
-                    results[one] = result  # noqa: PERF403  # what an error keeps from coming is not lost
+                for at, result in zip(mine, found, strict=True):
+                    results[at] = result
         except CiIdentityError as error:
             errors.append(error)
             reason = f"the grant {reaper.grant} could not be used: {error.code}"
-            results |= {one: Result(reason=reason) for one in mine if one not in results}
-    return results, errors
+            for at in mine:
+                results[at] = results[at] or Result(reason=reason)
+    return errors
 
 
-def _print(
-    planned: Sequence[Planned], results: Mapping[Planned, Result], args: argparse.Namespace
-) -> None:
+def _print(rows: Rows, args: argparse.Namespace) -> None:
     if args.json:
-        print_json([_object(one, results.get(one)) for one in planned])
+        print_json([_object(*row) for row in rows])
         return
-    if not planned:
+    if not rows:
         print("nothing is alive, as far as these ledgers tell")
         return
-    rows = [tuple(str(value) for value in _row(one, results.get(one))) for one in planned]
-    print_table([_COLUMNS, *rows], indent="", colours={})
-    if any(
-        isinstance(one.reaper, AwsReaper) and not result.was_done
-        for one, result in results.items()
-        if result.is_done
-    ):
+    cells = [tuple(str(value) for value in _row(*row)) for row in rows]
+    print_table([_COLUMNS, *cells], indent="", colours={})
+    if any(isinstance(one.reaper, AwsReaper) and _is_new(result) for one, result in rows):
         print("a cut may take a few minutes to reach every service of AWS")
+
+
+def _is_new(result: Result | None) -> bool:
+    return bool(result and result.is_done and not result.was_done)
 
 
 def _row(one: Planned, result: Result | None) -> tuple[object, ...]:
@@ -211,16 +227,17 @@ def _said(one: Planned, result: Result | None) -> tuple[str, str]:
     return "failed", result.reason
 
 
-def _check(planned: Iterable[Planned], results: Mapping[Planned, Result], told: Told) -> None:
+def _check(rows: Rows, told: Told) -> None:
     """Raise if what was to be ended was not, an end is on no record, or a ledger is bad."""
-    said = [(one, *_said(one, results.get(one))) for one in planned]
-    failed = [(one.left, why) for one, done, why in said if done == "failed"]
+    said = [(one.left, *_said(one, result)) for one, result in rows]
+    failed = [(left, why) for left, done, why in said if done == "failed"]
     if failed:
         which = "; ".join(
             f"{left.id}, alive until {left.until:%H:%M:%S} UTC: {why}" for left, why in failed
         )
         message = f"leases that are not ended: {len(failed)}: {which}"
         raise NotCutError(message)
-    for error in (*(r.unrecorded for r in results.values()), *told.wrong.values()):
+    unrecorded = (result.unrecorded for _, result in rows if result)
+    for error in (*unrecorded, *told.wrong.values()):
         if error:
             raise error

@@ -4,17 +4,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+from ci_identity._record import Record
 from tests.step import Job
 
 DYING = (sys.executable, "-I", "-B", str(Path(__file__).with_name("dying.py")))
 AT_ONCE = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
+class Death(Record):
     """A job that was killed, and where."""
 
     point: str

@@ -97,5 +97,9 @@ def tell(
 ) -> None:
     """Add an entry to a ledger."""
     now = datetime.now(UTC)
-    fields = {"grant": "crash", "expires_at": now + timedelta(minutes=5), "at": now - age}
+    fields: dict[str, Any] = {
+        "grant": "crash",
+        "expires_at": now + timedelta(minutes=5),
+        "at": now - age,
+    }
     Ledger(ledger).append(Entry(event=event, lease=lease, **(fields | about)))
