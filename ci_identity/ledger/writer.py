@@ -46,6 +46,8 @@ class Ledger:
                 line = written.to_line()
                 _write(fd, line)
                 self._last = (os.fstat(fd).st_size - len(line), line)
+                fcntl.flock(fd, fcntl.LOCK_UN)  # nobody has to wait for the disk of another
+                os.fdatasync(fd)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -118,4 +120,3 @@ def _write(fd: int, line: bytes) -> None:
     if os.write(fd, line) != len(line):  # a full disk may take a part; the next append repairs it
         message = "no space left for a whole entry"
         raise LedgerError(message)
-    os.fdatasync(fd)
