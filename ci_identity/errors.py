@@ -911,8 +911,8 @@ class NotCutError(RevocationError):
     """AWS: a live session was to be cut off from outside, and was not; the message says which."""
 
     code = "not-cut"
-    cause = "the cutting role may not write policies there, or the role is full of them"
-    hint = "run it again once what the message says is put right; cutting twice does no harm"
+    cause = "the reaper's own role lacks a right there, or the provider did not do it"
+    hint = "run it again once what the message says is put right; twice does no harm"
 
 
 class InterruptedRunError(CiIdentityError):

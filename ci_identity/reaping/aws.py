@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ci_identity._record import Record
@@ -25,7 +26,8 @@ _LEASE = re.compile(r"[0-9a-f]{16}")
 _HANDLE = re.compile(rf"session:(?P<user>AROA[A-Z0-9]{{12,124}}:(?P<name>{_WORD}{{2,64}}))")
 
 _ELSEWHERE = "its role is in another account than the role that cuts"
-_OWN = "it is a session of the role that cuts"
+_ITS_OWN = Judgement(verdict=Verdict.LEAVE, why="it is a session of the role that cuts")
+_TO_END = Judgement()
 
 
 class Role(Record):
@@ -40,6 +42,11 @@ class Role(Record):
         """Return the role that `arn` names; `None` if it is no role's ARN."""
         found = _ROLE.fullmatch(arn)
         return found and cls(arn=found[0], account=found["account"], name=found["name"])
+
+    @classmethod
+    def of(cls, left: Left) -> "Role | None":
+        """Return the role whose session a lease is; `None` if it is none of AWS."""
+        return _role(left.target) if _LEASE.fullmatch(left.id) else None
 
 
 class LiveSession(Record):
@@ -61,11 +68,17 @@ class LiveSession(Record):
     @classmethod
     def of(cls, left: Left, now: datetime) -> "LiveSession | None":
         """Return what a ledger tells of a session of AWS; `None` if it is about none."""
-        role = Role.from_arn(left.target)
-        if role is None or not _LEASE.fullmatch(left.id):
+        role = Role.of(left)
+        if role is None:
             return None
         until = min(left.until, now + LONGEST)  # one line must not keep a policy for ever
         return cls(id=left.id, role=role, user=_user(left), until=until)
+
+
+@cache
+def _role(target: str) -> Role | None:
+    """Ledgers have many leases of few roles."""
+    return Role.from_arn(target)
 
 
 def _user(left: Left) -> str | None:
@@ -101,16 +114,14 @@ class AwsReaper:
         roles = (Role.from_arn(target) for target in cut_targets)
         self.to_prune = [one for one in roles if one and one.account == role.account]
 
-    def judge(self, left: Left, now: datetime) -> Judgement | None:
+    def judge(self, left: Left) -> Judgement | None:
         """Only sessions of its own account, and never its own; see `Reaper`."""
-        session = LiveSession.of(left, now)
-        if session is None:
+        role = Role.of(left)
+        if role is None:
             return None
-        if session.role.account != self._role.account:
+        if role.account != self._role.account:
             return Judgement(verdict=Verdict.FAIL, why=_ELSEWHERE)
-        if session.role.name == self._role.name:
-            return Judgement(verdict=Verdict.LEAVE, why=_OWN)
-        return Judgement()
+        return _ITS_OWN if role.name == self._role.name else _TO_END
 
     def reap(
         self, lefts: Sequence[Left], session: "Session", record: Recording, now: datetime

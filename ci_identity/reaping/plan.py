@@ -112,7 +112,7 @@ class Reaper(Protocol):
     done: str
     confirms: bool
 
-    def judge(self, left: Left, now: datetime) -> Judgement | None:
+    def judge(self, left: Left) -> Judgement | None:
         """Return whether it can end the lease; `None` if that is of another kind of provider."""
         ...
 
@@ -182,7 +182,7 @@ def _planned(
     now: datetime,
     otherwise: Callable[[str], str],
 ) -> Planned | None:
-    judged = [(found, one) for one in reapers if (found := one.judge(left, now))]
+    judged = [(found, one) for one in reapers if (found := one.judge(left))]
     if left.lease.is_revoked and all(one.confirms for _, one in judged):
         return None
     if not judged:

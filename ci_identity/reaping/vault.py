@@ -70,7 +70,7 @@ class VaultReaper:
         self.grant = grant.name
         self._place = target.removesuffix(f"auth/{vault.mount.strip('/')}/role/{vault.role}")
 
-    def judge(self, left: Left, now: datetime) -> Judgement | None:  # noqa: ARG002  # as all do
+    def judge(self, left: Left) -> Judgement | None:
         """Only of its own server and namespace, and only by a handle; see `Reaper`."""
         if not TARGET.fullmatch(left.target):
             return None
