@@ -908,7 +908,7 @@ class RevocationError(CiIdentityError):
 
 
 class NotCutError(RevocationError):
-    """AWS: a live session was to be cut off from outside, and was not; the message says which."""
+    """A lease was to be ended from outside, and was not; the message says which, and why."""
 
     code = "not-cut"
     cause = "the reaper's own role lacks a right there, or the provider did not do it"

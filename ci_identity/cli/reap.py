@@ -168,7 +168,7 @@ def _reap(
                 own = Settings.from_environ(os.environ).ledger
                 records = Records(own=own, by=session.identity, evidence=told.wrong)
                 lefts = [planned[at].left for at in mine]
-                found = reaper.reap(lefts, session, records.record, datetime.now(UTC))
+                found = reaper.reap(lefts, session, records.record)
                 for at, result in zip(mine, found, strict=True):
                     results[at] = result
         except CiIdentityError as error:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -124,7 +124,7 @@ class AwsReaper:
         return _ITS_OWN if role.name == self._role.name else _TO_END
 
     def reap(
-        self, lefts: Sequence[Left], session: "Session", record: Recording, now: datetime
+        self, lefts: Sequence[Left], session: "Session", record: Recording
     ) -> Iterator[Result]:
         """Put a denial of each session on its role, and remove old ones; see `Reaper`."""
         try:
@@ -132,10 +132,12 @@ class AwsReaper:
         except ImportError:
             message = "ci-identity reap needs boto3, which is not installed"
             raise MissingDependencyError(message, hint="pip install 'ci-identity[aws]'") from None
+        now = datetime.now(UTC)
         cutter = iam.Cutter.from_session(session.boto3())
-        sessions = {found: left for left in lefts if (found := LiveSession.of(left, now))}
+        sessions = [found for left in lefts if (found := LiveSession.of(left, now))]
+        whose = {id(one): left for one, left in zip(sessions, lefts, strict=True)}
         iam.prune(dict.fromkeys([*(one.role for one in sessions), *self.to_prune]), cutter)
-        return iam.cut(sessions, cutter, lambda one: record(sessions[one], _end(one)))
+        return iam.cut(sessions, cutter, lambda one: record(whose[id(one)], _end(one)))
 
 
 def _end(session: LiveSession) -> End:

@@ -117,7 +117,7 @@ class Reaper(Protocol):
         ...
 
     def reap(
-        self, lefts: Sequence[Left], session: "Session", record: Recording, now: datetime
+        self, lefts: Sequence[Left], session: "Session", record: Recording
     ) -> Iterator[Result]:
         """End the leases, by an open session for its grant; yield what came of each, in order.
 

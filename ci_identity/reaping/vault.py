@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ _NO_HANDLE = (
     "that nobody has lives until the role's token_ttl"
 )
 _BATCH = "a batch token cannot be revoked"
-_FOREIGN = "a token: it is not of a login by this role's auth method"
+_FOREIGN = "a token: it is not of a login to this role"
 
 _NO_ACCESSOR = "none"
 _UNKNOWN = "invalid accessor"
@@ -83,21 +82,16 @@ class VaultReaper:
         return Judgement()
 
     def reap(
-        self,
-        lefts: Sequence[Left],
-        session: "Session",
-        record: Recording,
-        now: datetime,  # noqa: ARG002  # as all do
+        self, lefts: Sequence[Left], session: "Session", record: Recording
     ) -> Iterator[Result]:
         """Revoke each lease's leases, then its tokens; see `Reaper`."""
         client, patience = session.vault_client(), _PATIENCE
         for left in lefts:
             start = time.monotonic()
             client.deadline = start + patience
-            role = left.target.removeprefix(self._place)
-            ending = _Ending(left, client, login=f"{role.rpartition('/role/')[0]}/login")
-            result = ending.result()
-            patience = _IMPATIENCE if time.monotonic() - start >= patience else _PATIENCE
+            result = _Ending(left, client, left.target.removeprefix(self._place)).result()
+            is_down = time.monotonic() - start > patience / 2
+            patience = _IMPATIENCE if is_down else _PATIENCE
             yield _recorded(left, result, record) if result.is_done else result
 
 
@@ -117,13 +111,14 @@ class _Ending:
     Args:
         left: the lease.
         client: with the reaper's token, and a deadline.
-        login: the path at which the lease's login was made.
+        path: of the role that the lease is from: `auth/MOUNT/role/ROLE`.
     """
 
-    def __init__(self, left: Left, client: VaultClient, *, login: str) -> None:
+    def __init__(self, left: Left, client: VaultClient, path: str) -> None:
+        mount, _, self._role = path.rpartition("/role/")
+        self._login = f"{mount}/login"
         self._left = left
         self._client = client
-        self._login = login
         self._was_alive = False
 
     def result(self) -> Result:
@@ -168,12 +163,13 @@ class _Ending:
                 raise
 
     def _is_ours(self, token: Answer) -> bool:
-        """Whether it is a login by the lease's auth method, or a child that has its id.
+        """Whether it is a login to the lease's role, or a child that has its id.
 
         A ledger could name any token, an administrator's too.
         """
-        path = token.text("data", "path")
-        return path == self._login or token.get("data", "meta", "lease") == self._left.id
+        path, role = token.text("data", "path"), token.get("data", "meta", "role")
+        is_login = path == self._login and role == self._role
+        return is_login or token.get("data", "meta", "lease") == self._left.id
 
 
 class _ForeignTokenError(Exception):

@@ -139,6 +139,19 @@ def test_a_second_run_leaves_it_at_that(job: Job, aws: AwsWorld, tmp_path: Path)
     assert ledger.read_bytes() == before
 
 
+def test_a_ledger_that_was_kept_twice_is_cut_once(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
+    """Two copies tell of one lease: each is told, and one denial is put."""
+    ledger = tmp_path / "jobs" / "ledger.jsonl"
+    step(job, ledger)
+    (tmp_path / "jobs" / "copy.jsonl").write_bytes(ledger.read_bytes())
+    rows = reap_json(job, tmp_path / "jobs")
+    assert [(row["done"], row["why"]) for row in rows] == [
+        ("cut", ""),
+        ("cut", "it had ended already"),
+    ]
+    assert len(cuts(aws)) == 1
+
+
 @pytest.mark.parametrize("which", ["default", "all", "lease"])
 def test_a_ledger_that_says_cut_saves_no_session(
     job: Job, aws: AwsWorld, tmp_path: Path, which: str

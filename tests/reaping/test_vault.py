@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from ci_identity.exchangers.vault.rights import policy_text
 from ci_identity.ledger.entry import Event
 from ci_identity.ledger.verify import read, verify
+from ci_identity.reaping.vault import RIGHTS
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
 from tests.audit import is_alive
@@ -82,6 +84,7 @@ def test_the_reaper_may_do_no_more_than_the_page_says(openbao: OpenBao, reaper: 
     role = openbao.client().read("auth/jwt/role/crash-reaper")["data"]
     assert role["token_policies"] == ["crash-reaper", "ci"]
     assert openbao.client().read("sys/policies/acl/crash-reaper")["data"]["policy"] == POLICY
+    assert POLICY.splitlines() == [policy_text(path, "update") for path in RIGHTS]
 
 
 def test_live_jobs_are_left_alone(
@@ -187,14 +190,27 @@ def test_a_ledger_cannot_have_the_token_of_somebody_else_ended(
     """An administrator's accessor in a job's ledger: it is looked up, and left alone."""
     root, ledger = openbao.client(), tmp_path / "job.jsonl"
     theirs = root.auth.token.create(ttl="5m", meta={"lease": "f" * 16})["auth"]["accessor"]
+    assert_spared(reaper, openbao, ledger, theirs)
+
+
+def test_a_ledger_cannot_have_the_login_to_another_role_ended(
+    world: World, reaper: Job, openbao: OpenBao, tmp_path: Path
+) -> None:
+    """Of a job of the same CI, by the same auth method."""
+    jwt = world.issuer.github_token(openbao.address).reveal()
+    login = openbao.client().auth.jwt.jwt_login("shop-migrate", jwt, use_token=False, path="jwt")
+    assert_spared(reaper, openbao, tmp_path / "job.jsonl", login["auth"]["accessor"])
+
+
+def assert_spared(reaper: Job, openbao: OpenBao, ledger: Path, theirs: str) -> None:
     where = target(openbao)
     tell(ledger, Event.ISSUED, "a" * 16, handle=f"accessor:{theirs}", target=where, age=LONG)
     (row,) = reap(reaper, ledger, code=9)
     assert row["done"] == "failed"
-    assert row["why"] == "a token: it is not of a login by this role's auth method"
+    assert row["why"] == "a token: it is not of a login to this role"
     assert is_alive(openbao, theirs)
     assert "reaped" not in [entry["event"] for entry in read(ledger)]
-    root.auth.token.revoke_accessor(theirs)
+    openbao.client().auth.token.revoke_accessor(theirs)
 
 
 @pytest.mark.parametrize(
