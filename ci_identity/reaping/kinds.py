@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from ci_identity.errors import ConfigurationError
 from ci_identity.exchangers import exchanger_for
-from ci_identity.model import AwsTarget, Grant, VaultTarget
-from ci_identity.reaping import aws, vault
+from ci_identity.model import AwsTarget, Grant, KubernetesTarget, VaultTarget
+from ci_identity.reaping import aws, kubernetes, vault
 from ci_identity.reaping.plan import Reaper
 
 
@@ -24,7 +24,9 @@ def reaper_for(grant: Grant, environ: Mapping[str, str], cut_targets: Iterable[s
         return aws.AwsReaper(grant, cut_targets)
     if isinstance(grant.target, VaultTarget):
         return vault.VaultReaper(grant, exchanger_for(grant, environ).target)
-    message = f"the grant {grant.name} is not for AWS or Vault, so nothing can be ended by it"
+    if isinstance(grant.target, KubernetesTarget):
+        return kubernetes.KubernetesReaper(grant.name, grant.target, environ)
+    message = f"the grant {grant.name} is for a provider where nothing can be ended by handle"
     hint = "elsewhere a credential ends by itself: name the grant of the reaper's own role"
     raise ConfigurationError(message, hint=hint)
 
@@ -35,4 +37,6 @@ def unreached(target: str) -> str:
         return "no aws grant was given, by whose role it could be cut"
     if vault.TARGET.fullmatch(target):
         return "no vault grant was given, by which it could be revoked"
+    if kubernetes.TARGET.fullmatch(target):
+        return "no kubernetes grant was given, by which its Secret could be deleted"
     return "its provider cannot end it before"

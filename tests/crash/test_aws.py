@@ -23,14 +23,20 @@ grants:
   cut: {{for: {whose}, aws: {{role: '{cut}', region: eu-west-1}}}}
 """
 ASK = """
-import json, os, time, urllib.request
+import json, os, time, urllib.error, urllib.request
 url = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
 bearer = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
 request = urllib.request.Request(url, headers={"Authorization": bearer})
-key = lambda: json.load(urllib.request.urlopen(request))["AccessKeyId"]
+
+def key():
+    try:
+        return json.load(urllib.request.urlopen(request))["AccessKeyId"]
+    except urllib.error.HTTPError:  # a slow machine: it is over, and not renewed yet
+        return None
+
 first = key()
 """
-UNTIL_RENEWED = f"{ASK}while key() == first: time.sleep(0.05)"
+UNTIL_RENEWED = f"{ASK}while key() in (None, first): time.sleep(0.05)"
 """Ends, too, when whoever serves it is gone."""
 
 
@@ -120,15 +126,16 @@ def test_wherever_a_job_is_killed_no_session_of_it_works(
             verify(death.ledger)
 
 
-@pytest.mark.timeout(600)  # some ten jobs, each of three seconds
+@pytest.mark.timeout(600)  # some ten jobs, each of four seconds
 def test_wherever_a_renewal_is_killed_no_session_of_it_works(
     aws: AwsWorld, jobs: Callable[[str], Job], reaper: Job, tmp_path: Path
 ) -> None:
     """A renewed session has the name of the first; one denial is for both."""
-    program = words(UNTIL_RENEWED, "3s")
+    program = words(UNTIL_RENEWED, "5s")
     passed = points(jobs("whole"), *program)
     renewal = passed[passed.index("sent: GET /github/token #2") :]
     renewal = renewal[: renewal.index("written: refreshed #1") + 1]
+    renewal = [point for point in renewal if "refused" not in point]  # on a slow machine
     assert {"written: requested #2", "answered: POST / #2"} <= set(renewal)
     walk(renewal, jobs, program)
     issued = sessions(aws)
