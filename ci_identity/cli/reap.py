@@ -81,7 +81,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         "reap",
         "From outside the jobs, end what they left alive, as far as their ledgers tell, by\n"
-        "identities of the reaper's own: what Vault issued is revoked, by its handles. AWS cannot\n"
+        "identities of the reaper's own: what Vault and Kubernetes issued is revoked. AWS cannot\n"
         "end a session, but a Deny on its role leaves it without rights; it is removed by a later\n"
         "run. Elsewhere nothing can be ended before its time.\n"
         "By default that of jobs that are done with it, and of jobs that are dead: their ledgers\n"
@@ -93,8 +93,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         required=True,
         action="append",
         metavar="NAME",
-        help="the vault grant whose role may revoke by handle, or the aws grant whose role may "
-        "write the policies of the roles to be cut; may be repeated",
+        help="the vault grant whose role may revoke by handle, the kubernetes grant whose account "
+        "may delete Secrets, or the aws grant whose role may write the policies of the roles to be "
+        "cut; may be repeated",
     )
     parser.add_argument(
         "--deny", action="store_true", help="aws: deny everything to each session that is to end"

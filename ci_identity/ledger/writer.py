@@ -14,7 +14,8 @@ MAX_LINE = 1 << 16
 
 
 LOCK_TIMEOUT = 5.0
-"""Seconds. An append takes milliseconds; two hundred jobs at once wait for less than this."""
+"""Seconds. The lock is held for less than a millisecond, and never while the disk is waited for:
+two hundred jobs at once wait for less than this (benchmarks/reliability.json)."""
 
 
 class Ledger:

@@ -1,5 +1,6 @@
 """What `make reliability` measures in full, in small: nothing is left, and nothing grows."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from benchmarks.reliability import measure_jobs, measure_leases, measure_sessions
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
+from tests.docs.pages import ROOT, page
 from tests.step import Watch
 
 
@@ -33,3 +35,34 @@ def test_leases_of_many_ledgers_are_planned(tmp_path: Path) -> None:
     """Each once, none over, all to be ended."""
     found = measure_leases(tmp_path, 1000)
     assert (found["leases"], found["to_end"]) == (1000, 1000)
+
+
+def test_the_page_quotes_what_was_measured() -> None:
+    """Line by line; and what was measured is what is promised."""
+    found = json.loads((ROOT / "benchmarks" / "reliability.json").read_text())
+    jobs, sessions, leases = (found[name] for name in ("jobs", "sessions", "leases"))
+    assert (jobs["failed"], jobs["tokens_left_alive"], jobs["ledger_intact"]) == (0, 0, True)
+    assert leases["seconds_to_plan"] < 2
+    early, late = (
+        (held["file_descriptors"], held["threads"])
+        for held in (sessions["after_a_tenth"], sessions["after_the_last"])
+    )
+    assert late <= early
+    shown = page("how-to/reap.md").splitlines()
+    line = (
+        f"* {jobs['jobs']} jobs at once against one OpenBao, with one ledger:"
+        f" {jobs['seconds']:.0f} s, {jobs['leases_revoked']} leases revoked,"
+        f" {jobs['tokens_left_alive']} tokens left alive."
+    )
+    assert line in shown
+    line = (
+        f"* {sessions['sessions']:,} sessions in one process: {early[0]} file descriptors and"
+        f" {early[1]} threads after the first tenth, {late[0]} and {late[1]} after the last."
+    )
+    assert line in shown
+    line = (
+        f"* {leases['leases']:,} leases to reap: {leases['seconds_to_plan']:.1f} s for the plan;"
+        f" {leases['seconds_to_read_and_verify']:.0f} s before that to read and verify their"
+        f" ledgers, {leases['mebibytes']} MiB."
+    )
+    assert line in shown
