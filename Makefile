@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports picture dist clean
+.PHONY: demo test check format lint types imports picture dist reliability clean
 
 demo: .venv/sandbox
 	@$(BIN)/ci-identity demo
@@ -34,6 +34,10 @@ picture: .venv/dev
 # What the GitHub actions run: committed, and made anew whenever the package changes.
 dist: .venv/dev
 	$(BIN)/python actions/build.py
+
+# Many jobs, sessions and leases at once; takes minutes, and wants a quiet machine.
+reliability: .venv/dev
+	$(BIN)/python benchmarks/reliability.py --json benchmarks/reliability.json
 
 # The files .venv/sandbox and .venv/dev remember which extra is installed, for which pyproject.toml.
 .venv/sandbox .venv/dev: .venv/bin/python pyproject.toml

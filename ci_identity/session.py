@@ -223,6 +223,7 @@ class Session(Clients):
             mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
             self._records.delivered(credential.expires_at)
             self._start_renewing(credential)
+            self._records.start_heartbeat()
             self._announce(self.identity)
             self._pause(0.0)
         except BaseException as error:
@@ -537,6 +538,8 @@ class Session(Clients):
             self._records.not_renewed(error.code)
 
     def _stop_renewing(self, timeout: float) -> None:
+        if self._recorder:
+            self._recorder.stop_heartbeat()
         if self._renewal:
             self._renewal.stop(timeout)
 

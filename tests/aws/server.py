@@ -90,6 +90,18 @@ class Application:
         sessions = sts_backends[ACCOUNT]["aws"].assumed_roles
         return [text for s in sessions for text in (s.secret_access_key, s.session_token)]
 
+    def sessions(self, _: object) -> list[dict[str, str]]:
+        """Return the sessions issued since the last reset: whose they are, and their keys."""
+        return [
+            {
+                "name": s.session_name,
+                "access_key_id": s.access_key_id,
+                "secret_access_key": s.secret_access_key,
+                "session_token": s.session_token,
+            }
+            for s in sts_backends[ACCOUNT]["aws"].assumed_roles
+        ]
+
     def advance(self, seconds: float) -> None:
         """Put the account's clock ahead."""
         self._account.ahead += timedelta(seconds=seconds)

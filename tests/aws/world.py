@@ -240,6 +240,10 @@ class AwsWorld:
         """Return every secret of the sessions issued since the last reset, to look for leaks."""
         return list(self._control("issued"))
 
+    def sessions(self) -> list[tuple[str, Keys]]:
+        """Return the sessions issued since the last reset: their names, and their keys."""
+        return [(one.pop("name"), Keys(**one)) for one in self._control("sessions")]
+
     def advance(self, seconds: float) -> None:
         """Let AWS's clock go ahead of ours, until the next reset: sessions and tokens expire."""
         self._control("advance", seconds)

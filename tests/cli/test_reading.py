@@ -205,10 +205,11 @@ def test_audit_show_tells_when_a_lease_expires(job: Job) -> None:
 
 @pytest.mark.usefixtures("head")
 @pytest.mark.parametrize(
-    ("cut_off", "last"), [(0, None), (1, "delivered"), (2, "issued"), (3, "issued"), (4, None)]
+    ("cut_off", "last"),
+    [(0, None), (1, "delivered"), (2, "issued"), (3, "issued"), (4, "requested"), (5, None)],
 )
 def test_audit_show_open(job: Job, cut_off: int, last: str | None) -> None:
-    """A lease is open from its first handle on, until its end is recorded; all handles are named.
+    """A lease is open from its intent on, until its end is recorded; all handles are named.
 
     It is what a run that was killed leaves in the ledger: the first entries of a whole one.
     """
@@ -222,11 +223,11 @@ def test_audit_show_open(job: Job, cut_off: int, last: str | None) -> None:
         assert found == []
         assert shown.split() == ["lease", "grant", "last", "expires", "handles", "target"]
         return
-    (lease,) = found
+    (lease,), first = found, job.ledger()[0]
     assert lease["handles"] == [entry["handle"] for entry in issued]
-    assert (lease["lease"], lease["grant"]) == (issued[0]["lease"], "migrate-db")
-    assert (lease["last"], lease["target"]) == (last, issued[0]["target"])
-    assert lease["expires_at"] == max(entry["expires_at"] for entry in issued)
+    assert (lease["lease"], lease["grant"]) == (first["lease"], "migrate-db")
+    assert (lease["last"], lease["target"]) == (last, first["target"])
+    assert lease["expires_at"] == max(entry["expires_at"] for entry in job.ledger())
     assert " ".join(lease["handles"]) in shown
 
 
@@ -244,10 +245,14 @@ def test_audit_show_keeps_a_lease_open_until_it_expires(job: Job) -> None:
     """What the provider cannot revoke lives until its time is over, whatever the ledger ended."""
     path = job.state / "ledger.jsonl"
     whole = path.read_text().replace('"event":"revoked"', '"event":"expires"')
-    path.write_text(re.sub(r'"expires_at":"[^"]*"', '"expires_at":"2999-01-01T00:00:00"', whole))
+    path.write_text(
+        re.sub(r'"expires_at":"[^"]*"', '"expires_at":"2999-01-01T00:00:00+00:00"', whole)
+    )
     (lease,) = read_json(job, "audit", "show", "--open")
     assert lease["last"] == "expires"
-    path.write_text(re.sub(r'"expires_at":"[^"]*"', '"expires_at":"2001-01-01T00:00:00"', whole))
+    path.write_text(
+        re.sub(r'"expires_at":"[^"]*"', '"expires_at":"2001-01-01T00:00:00+00:00"', whole)
+    )
     assert read_json(job, "audit", "show", "--open") == []
 
 

@@ -30,7 +30,9 @@ version: 1
 grants:
   deploy: {{for: {whose}, aws: {{role: '{deploy}', region: eu-west-1}}}}
   cut: {{for: {whose}, aws: {{role: '{cut}', region: eu-west-1}}}}
-  vault: {{for: {whose}, vault: {{role: r}}}}
+  gcp:
+    for: {whose}
+    gcp: {{provider: projects/1/locations/global/workloadIdentityPools/ci/providers/github}}
 """
 Reap = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -132,9 +134,22 @@ def test_a_second_run_leaves_it_at_that(job: Job, aws: AwsWorld, tmp_path: Path)
     reap(job, ledger)
     (policy,), before = cuts(aws), ledger.read_bytes()
     done = reap(job, ledger)
-    assert done.stdout.decode().endswith("  cut   it is in place already\n")
+    assert done.stdout.decode().endswith("  cut   it had ended already\n")
     assert cuts(aws) == [policy]
     assert ledger.read_bytes() == before
+
+
+def test_a_ledger_that_was_kept_twice_is_cut_once(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
+    """Two copies tell of one lease: each is told, and one denial is put."""
+    ledger = tmp_path / "jobs" / "ledger.jsonl"
+    step(job, ledger)
+    (tmp_path / "jobs" / "copy.jsonl").write_bytes(ledger.read_bytes())
+    rows = reap_json(job, tmp_path / "jobs")
+    assert [(row["done"], row["why"]) for row in rows] == [
+        ("cut", ""),
+        ("cut", "it had ended already"),
+    ]
+    assert len(cuts(aws)) == 1
 
 
 @pytest.mark.parametrize("which", ["default", "all", "lease"])
@@ -169,9 +184,9 @@ def test_a_dry_run_asks_nobody(job: Job, aws: AwsWorld, tmp_path: Path) -> None:
     before = len(aws.calls())
     (row,) = reap_json(job, "--dry-run", ledger)
     assert row["done"] == "would be cut"
-    assert row["why"] == "unless it is in place already, which AWS was not asked"
-    assert row["role"] == "arn:aws:iam::123456789012:role/deploy"
-    assert row["userid"].startswith("AROA")
+    assert row["why"] == "unless it has ended already, which its provider was not asked"
+    assert row["target"] == "arn:aws:iam::123456789012:role/deploy"
+    assert row["handles"][0].startswith("session:AROA")
     assert len(aws.calls()) == before
     assert job.ledger() == []
 
@@ -183,7 +198,7 @@ def test_nothing_alive_is_no_failure_and_asks_nobody(
     ledger = tmp_path / "ledger.jsonl"
     said(ledger, Event.EXPIRES, "0" * 16, expires_at=datetime.now(UTC) - timedelta(days=1))
     before = len(aws.calls())
-    assert reap(job, ledger).stdout.startswith(b"no AWS session is alive")
+    assert reap(job, ledger).stdout.startswith(b"nothing is alive")
     assert reap_json(job, ledger) == []
     assert len(aws.calls()) == before
 
@@ -225,11 +240,14 @@ def test_which_sessions_are_cut(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["reap", "--grant", "cut", "x"], "say which: --deny"),
+        (["reap", "--grant", "cut", "x"], "say --deny"),
         (["reap", "--deny", "--grant", "cut"], "say which: LEDGER"),
         (["reap", "--deny", "x"], "say which: --grant"),
         (["reap", "--deny", "--grant", "cut", "--all", "--lease", "a", "x"], "not allowed with"),
-        (["reap", "--deny", "--grant", "vault", "x"], "the grant vault is not for a role of AWS"),
+        (
+            ["reap", "--deny", "--grant", "gcp", "x"],
+            "the grant gcp is for a provider where nothing can be ended",
+        ),
         (["reap", "--deny", "--grant", "cuts", "x"], "cuts"),
         (["reap", "--deny", "--grant", "cut", "--lease", "a" * 16, "x"], "a" * 16),
     ],
@@ -255,7 +273,7 @@ def test_what_is_not_cut_is_listed_and_is_9(job: Job, aws: AwsWorld, tmp_path: P
     rows = {row["lease"]: row["done"] for row in json.loads(done.stdout)}
     assert rows == {"a" * 16: "failed", "b" * 16: "failed", "c" * 16: "cut"}
     error = done.stderr.decode()
-    assert "error[not-cut]: sessions that are not cut: 2: " + "a" * 16 in error
+    assert "error[not-cut]: leases that are not ended: 2: " + "a" * 16 in error
     assert "b" * 16 in error
     assert "c" * 16 not in error.partition("error[")[2]
     assert [entry["lease"] for entry in read(ledger) if entry["event"] == "cut"] == ["c" * 16]
@@ -266,7 +284,7 @@ def test_its_own_sessions_are_left_unless_named(job: Job, tmp_path: Path) -> Non
     ledger = tmp_path / "ledger.jsonl"
     said(ledger, Event.EXPIRES, "a" * 16, target="arn:aws:iam::123456789012:role/cut")
     assert [row["done"] for row in reap_json(job, ledger)] == ["left"]
-    assert b"cannot be cut" in reap(job, "--lease", "a" * 16, ledger, code=2).stderr
+    assert b"cannot be ended" in reap(job, "--lease", "a" * 16, ledger, code=2).stderr
 
 
 def test_a_broken_ledger_is_8_but_its_sessions_are_cut(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_identity.errors import LedgerError, LedgerTamperedError
-from ci_identity.ledger.entry import FIRST_PREV, Entry, Event, digest
+from ci_identity.ledger.entry import FIRST_PREV, SEAL, Entry, Event, digest, seal
 from ci_identity.ledger.verify import read, verify
 from ci_identity.ledger.writer import MAX_LINE, Ledger
 
@@ -159,9 +159,8 @@ def test_repeated_line_is_noticed(path: Path) -> None:
 def test_rewritten_entry_is_noticed_by_the_next(path: Path) -> None:
     """Whoever changes an entry and its hash must change every later one too, and the head."""
     first, second, *rest = lines(path)
-    entry = json.loads(second) | {"grant": "another"}
-    entry["hash"] = digest(entry)
-    changed = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+    changed = second[:-SEAL].replace(b"migrate-db", b"another")
+    changed += seal(digest(changed))
     path.write_bytes(b"".join([first, changed, *rest]))
     with pytest.raises(LedgerTamperedError, match="line 3"):
         verify(path)

@@ -257,3 +257,20 @@ def test_a_ledger_that_was_cut_meanwhile_is_not_continued(path: Path) -> None:
     with pytest.raises(LedgerTamperedError, match="changed since we last wrote"):
         ledger.append(entry("three"))
     assert path.read_bytes() == b""
+
+
+def test_a_ledger_that_was_cut_anywhere_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever byte a killed writer got to: every entry before is kept, and the chain holds."""
+    monkeypatch.setattr(os, "fdatasync", lambda _: None)  # some two thousand times
+    first, _ = Ledger(path).append(entry()), Ledger(path).append(entry("two"))
+    whole = path.read_bytes()
+    ends = {0: [], len(first.to_line()): ["one"], len(whole): ["one", "two"]}
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        kept = next(names for end, names in reversed(ends.items()) if end <= cut)
+        assert leases(path) == kept, cut
+        Ledger(path).append(entry("three"))
+        assert leases(path) == [*kept, "three"], cut
+        assert verify(path).entries == len(kept) + 1

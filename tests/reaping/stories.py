@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ci_identity.ledger.entry import Entry, Event
-from ci_identity.ledger.verify import read
 from ci_identity.ledger.writer import Ledger
-from ci_identity.reaping.plan import LiveSession, live, stories
+from ci_identity.model import AwsTarget, Grant, VaultTarget
+from ci_identity.reaping.aws import AwsReaper, LiveSession
+from ci_identity.reaping.ledgers import listen
+from ci_identity.reaping.plan import Asked, Left, plan
 
 ROLE = "arn:aws:iam::123456789012:role/ci/deploy-web"
 LEASE = "0123456789abcdef"
@@ -31,6 +33,27 @@ def tell(path: Path, *events: Event, lease: str = LEASE, **about: Any) -> Path:
     return path
 
 
+def lefts(path: Path) -> list[Left]:
+    """Return the leases that the ledger at `path` tells of."""
+    return list(listen([path]).leases)
+
+
 def leases(path: Path, now: datetime = NOW) -> list[LiveSession]:
-    """Return what may be alive, as the ledger at `path` tells it."""
-    return list(live(stories(read(path)), path, now))
+    """Return the AWS sessions that may be alive, as the ledger at `path` tells it."""
+    found = (LiveSession.of(left, now) for left in lefts(path) if is_planned(left, now))
+    return [one for one in found if one]
+
+
+def is_planned(left: Left, now: datetime) -> bool:
+    """Whether anything is planned for a lease, whatever it is."""
+    return bool(plan([left], [CUTTER], Asked(), now, otherwise=lambda _: ""))
+
+
+def grant(name: str, target: AwsTarget | VaultTarget) -> Grant:
+    """Return a grant for a target."""
+    return Grant(name=name, conditions={}, ttl=LIFE, target=target)
+
+
+CUTTER = AwsReaper(
+    grant("cut", AwsTarget(role="arn:aws:iam::123456789012:role/reap", region="eu-west-1"))
+)

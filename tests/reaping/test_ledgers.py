@@ -10,11 +10,18 @@ import pytest
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import Event
 from ci_identity.ledger.verify import read, verify
-from ci_identity.model import JobIdentity, UnverifiedClaims
+from ci_identity.model import Handle, JobIdentity, Outcome, UnverifiedClaims
 from ci_identity.reaping.ledgers import Records, find, listen
-from tests.reaping.stories import LEASE, LIFE, NOW, ROLE, USER, leases, tell
+from ci_identity.reaping.plan import End
+from tests.reaping.stories import LEASE, LIFE, NOW, ROLE, USER, lefts, tell
 
 ENDED = (Event.REQUESTED, Event.ISSUED, Event.EXPIRES)
+CUT = End(
+    event=Event.CUT,
+    outcome=Outcome.CUT,
+    until=NOW + LIFE,
+    handle=Handle(kind="session", value=USER),
+)
 REAPER = JobIdentity(
     source="github",
     issuer="https://issuer.example",
@@ -57,9 +64,9 @@ def test_whole_ledgers_tell_their_leases(tmp_path: Path) -> None:
     other = "fedcba9876543210"
     first = tell(tmp_path / "1.jsonl", *ENDED)
     second = tell(tmp_path / "2.jsonl", *ENDED, Event.CUT, lease=other)
-    told = listen([first, second], NOW)
+    told = listen([first, second])
     assert [(one.id, one.ledger) for one in told.leases] == [(LEASE, first), (other, second)]
-    assert [role.arn for role in told.cut_roles] == [ROLE]
+    assert list(told.cut_targets) == [ROLE]
     assert told.wrong == {}
 
 
@@ -67,7 +74,7 @@ def test_a_torn_last_line_is_nothing_wrong(tmp_path: Path) -> None:
     """A writer was killed in it, as happens to what a reaper is for."""
     ledger = tell(tmp_path / "ledger.jsonl", *ENDED)
     ledger.write_bytes(ledger.read_bytes() + b'{"v":1,"at"')
-    told = listen([ledger], NOW)
+    told = listen([ledger])
     assert len(told.leases) == 1
     assert told.wrong == {}
 
@@ -83,15 +90,16 @@ def test_a_broken_chain_saves_no_session(tmp_path: Path, planted: bytes, line: i
     ledger = tell(tmp_path / "ledger.jsonl", *ENDED)
     lines = ledger.read_bytes().splitlines(keepends=True)
     ledger.write_bytes(b"".join([*lines[:line], planted, *lines[line:]]))
-    told = listen([ledger], NOW)
-    assert [(one.id, one.user) for one in told.leases] == [(LEASE, USER)]
+    told = listen([ledger])
+    assert [one.id for one in told.leases] == [LEASE]
+    assert [str(one) for one in told.leases[0].lease.handles] == [f"session:{USER}"]
     assert isinstance(told.wrong[ledger], LedgerTamperedError)
 
 
 def test_a_ledger_that_cannot_be_read_keeps_no_other_from_telling(tmp_path: Path) -> None:
     """It is told as what it is."""
     missing, whole = tmp_path / "0.jsonl", tell(tmp_path / "1.jsonl", *ENDED)
-    told = listen([missing, whole], NOW)
+    told = listen([missing, whole])
     assert [one.ledger for one in told.leases] == [whole]
     assert list(told.wrong) == [missing]
 
@@ -111,7 +119,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(
     os.mkfifo(pipe)
     if kind != "pipe":
         odd.symlink_to(whole if kind == "link" else pipe)
-    told = listen(find([odd, whole] if is_named else [folder]), NOW)
+    told = listen(find([odd, whole] if is_named else [folder]))
     assert [one.ledger for one in told.leases] == [whole]
     (error,) = told.wrong.values()
     assert str(error).startswith(f"cannot read the ledger {odd}: ")
@@ -120,7 +128,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(
 def test_a_device_is_no_ledger() -> None:
     """This one never ends."""
     zeros = Path("/dev/zero")
-    told = listen(find([zeros]), NOW)
+    told = listen(find([zeros]))
     assert str(told.wrong[zeros]) == "cannot read the ledger /dev/zero: it is no regular file"
 
 
@@ -130,8 +138,8 @@ def test_a_device_is_no_ledger() -> None:
 def test_a_cut_is_recorded_in_the_ledger_it_came_from(tmp_path: Path) -> None:
     """With the lease's own handle and role, who cut it, and a chain that holds."""
     ledger, own = tell(tmp_path / "job.jsonl", *ENDED), tmp_path / "own.jsonl"
-    (lease,) = leases(ledger)
-    Records(own=own, by=REAPER).record_cut(lease)
+    (left,) = lefts(ledger)
+    Records(own=own, by=REAPER).record(left, CUT)
     verify(ledger)
     assert not own.exists()
     entry = list(read(ledger))[-1]
@@ -159,11 +167,11 @@ def test_what_takes_no_entry_is_recorded_in_our_own(
 ) -> None:
     """A copy that is not ours alone, say; both places are named."""
     ledger, own = tell(tmp_path / "job.jsonl", *ENDED), tmp_path / "own.jsonl"
-    (lease,) = leases(ledger)
+    (left,) = lefts(ledger)
     ledger.chmod(0o666)
     before = ledger.read_bytes()
     with caplog.at_level(logging.WARNING, "ci_identity"):
-        Records(own=own, by=REAPER).record_cut(lease)
+        Records(own=own, by=REAPER).record(left, CUT)
     assert ledger.read_bytes() == before
     assert [entry["lease"] for entry in read(own)] == [LEASE]
     assert str(ledger) in caplog.text
@@ -175,9 +183,9 @@ def test_a_broken_ledger_is_kept_as_evidence(tmp_path: Path) -> None:
     ledger, own = tell(tmp_path / "job.jsonl", *ENDED), tmp_path / "own.jsonl"
     lines = ledger.read_bytes().splitlines(keepends=True)
     ledger.write_bytes(b"".join(lines[1:]))
-    told = listen([ledger], NOW)
+    told = listen([ledger])
     before = ledger.read_bytes()
-    Records(own=own, by=REAPER, evidence=told.wrong).record_cut(told.leases[0])
+    Records(own=own, by=REAPER, evidence=told.wrong).record(told.leases[0], CUT)
     assert ledger.read_bytes() == before
     assert [json.loads(line)["event"] for line in own.read_text().splitlines()] == ["cut"]
 
@@ -185,7 +193,7 @@ def test_a_broken_ledger_is_kept_as_evidence(tmp_path: Path) -> None:
 def test_a_cut_that_no_ledger_takes_is_an_error(tmp_path: Path) -> None:
     """It is in place, and nobody would know."""
     ledger = tell(tmp_path / "job.jsonl", *ENDED)
-    (lease,) = leases(ledger)
+    (left,) = lefts(ledger)
     ledger.chmod(0o666)
     with pytest.raises(LedgerError):
-        Records(own=ledger, by=REAPER).record_cut(lease)
+        Records(own=ledger, by=REAPER).record(left, CUT)

@@ -11,22 +11,28 @@ from hypothesis import strategies as st
 
 from ci_identity._record import replace
 from ci_identity.ledger.entry import Event
+from ci_identity.ledger.live import leases as leases_of
+from ci_identity.model import AwsTarget
+from ci_identity.reaping.aws import LONGEST, AwsReaper, LiveSession, Role
 from ci_identity.reaping.denial import covers, document, name, until
-from ci_identity.reaping.plan import (
-    CLOCKS,
-    LONGEST,
-    LiveSession,
-    Role,
-    Verdict,
-    live,
-    plan,
-    stories,
+from ci_identity.reaping.plan import CLOCKS, DEAD_AFTER, Asked, Left, Verdict, plan
+from ci_identity.recording import BEAT
+from tests.reaping.stories import (
+    CUTTER,
+    LEASE,
+    LIFE,
+    NOW,
+    ROLE,
+    USER,
+    grant,
+    is_planned,
+    leases,
+    lefts,
+    tell,
 )
-from tests.reaping.stories import LEASE, LIFE, NOW, ROLE, USER, leases, tell
 
 ISSUED = (Event.REQUESTED, Event.ISSUED, Event.DELIVERED)
 ENDED = (*ISSUED, Event.EXPIRES)
-CUTTER = Role(arn="arn:aws:iam::123456789012:role/reap", account="123456789012", name="reap")
 
 
 @pytest.fixture
@@ -42,27 +48,25 @@ def test_a_step_that_is_over_leaves_its_session(ledger: Path) -> None:
     (lease,) = leases(tell(ledger, *ENDED))
     assert lease == LiveSession(
         id=LEASE,
-        grant="deploy-web",
         role=Role(arn=ROLE, account="123456789012", name="deploy-web"),
         user=USER,
         until=NOW + LIFE,
-        has_ended=True,
-        ledger=ledger,
     )
+    assert lefts(ledger)[0].lease.has_ended
 
 
 @pytest.mark.parametrize("event", [Event.EXPIRES, Event.REVOKED, Event.REAPED, Event.FAILED])
 def test_whatever_the_end_is_called_the_session_lives(ledger: Path, event: Event) -> None:
     """A ledger that says `revoked` of an AWS session is wrong, or was made to say so."""
-    (lease,) = leases(tell(ledger, *ISSUED, event))
-    assert lease.has_ended
+    assert leases(tell(ledger, *ISSUED, event))
+    assert verdicts(ledger) == {LEASE: Verdict.END}
 
 
-@pytest.mark.parametrize("events", [ISSUED, ISSUED[:2], (*ISSUED, Event.REFRESHED)])
-def test_a_killed_job_may_have_renewed_once_more(ledger: Path, events: tuple[Event, ...]) -> None:
-    """Without an end on record, a last renewal may be missing there too: one more life."""
-    (lease,) = leases(tell(ledger, *events))
-    assert (lease.has_ended, lease.until) == (False, NOW + 2 * LIFE)
+def test_a_killed_job_may_have_renewed_once_more(ledger: Path) -> None:
+    """The intent to renew is on record before AWS is asked: its time counts, answered or not."""
+    tell(ledger, *ISSUED)
+    (lease,) = leases(tell(ledger, Event.REQUESTED, at=NOW + LIFE, expires_at=NOW + 2 * LIFE))
+    assert lease.until == NOW + 2 * LIFE
 
 
 def test_the_last_renewal_counts(ledger: Path) -> None:
@@ -76,7 +80,8 @@ def test_the_last_renewal_counts(ledger: Path) -> None:
 def test_killed_between_intent_and_answer(ledger: Path) -> None:
     """Whether AWS issued anything is not known: the lease counts as alive, by its id."""
     (lease,) = leases(tell(ledger, Event.REQUESTED))
-    assert (lease.user, lease.has_ended) == (None, False)
+    assert lease.user is None
+    assert not lefts(ledger)[0].lease.has_ended
     assert '"StringLike":{"aws:userid":"*:*-0123456789abcdef"}' in document(lease)
 
 
@@ -85,7 +90,8 @@ def test_a_lost_answer_may_have_issued_something(ledger: Path, reason: str) -> N
     """The request went out and failed for us; AWS may have carried it out."""
     tell(ledger, Event.REQUESTED)
     (lease,) = leases(tell(ledger, Event.FAILED, reason=reason))
-    assert (lease.user, lease.has_ended) == (None, True)
+    assert lease.user is None
+    assert lefts(ledger)[0].lease.has_ended
 
 
 @pytest.mark.parametrize("reason", ["aws-denied", "identity", "provider-unavailable", None])
@@ -103,8 +109,8 @@ def test_what_was_never_asked_for_leaves_nothing(ledger: Path) -> None:
 def test_a_session_is_over_when_its_time_and_the_clocks_are(ledger: Path) -> None:
     """A few minutes are given for clocks that differ."""
     tell(ledger, *ENDED)
-    assert leases(ledger, NOW + LIFE + CLOCKS)
-    assert leases(ledger, NOW + LIFE + CLOCKS + timedelta(seconds=1)) == []
+    assert leases(ledger, NOW + LIFE + CLOCKS - timedelta(seconds=1))
+    assert leases(ledger, NOW + LIFE + CLOCKS) == []
 
 
 def test_other_targets_are_not_planned(ledger: Path) -> None:
@@ -113,10 +119,10 @@ def test_other_targets_are_not_planned(ledger: Path) -> None:
 
 
 def test_a_cut_makes_no_lease_live_longer(ledger: Path) -> None:
-    """Its time is that of the cut, which is not counted as another renewal."""
+    """Its time is that of the cut, which is no renewal."""
     tell(ledger, *ISSUED)
     (lease,) = leases(tell(ledger, Event.CUT, expires_at=NOW + 3 * LIFE))
-    assert lease.until == NOW + 2 * LIFE
+    assert lease.until == NOW + LIFE
 
 
 # ── what a stranger may have written ─────────────────────────────────────────────────────────
@@ -207,48 +213,84 @@ VALUES = st.one_of(
 )
 def test_whatever_a_ledger_says_nothing_breaks(entries: list[dict[str, Any]]) -> None:
     """Any JSON gives leases within bounds, whose policies are named as ours are."""
-    for lease in live(stories(entries), Path("x"), NOW):
-        assert NOW - CLOCKS <= lease.until <= NOW + LONGEST
-        assert until(name(lease)) == lease.until.replace(microsecond=0)
-        assert len(name(lease)) <= 128
+    for one in leases_of(entries):
+        left = Left(lease=one, ledger=Path("x"))
+        if is_planned(left, NOW) and (lease := LiveSession.of(left, NOW)):
+            assert NOW - CLOCKS <= lease.until <= NOW + LONGEST
+            assert until(name(lease)) == lease.until.replace(microsecond=0)
+            assert len(name(lease)) <= 128
 
 
 # ── what to do about it ──────────────────────────────────────────────────────────────────────
 
 
-def verdicts(ledger: Path, **asked: Any) -> dict[str, Verdict]:
-    return {one.lease.id: one.verdict for one in plan(leases(ledger), CUTTER, **asked)}
+def verdicts(ledger: Path, now: datetime = NOW, **asked: Any) -> dict[str, Verdict]:
+    planned = plan(lefts(ledger), [CUTTER], Asked(**asked), now, otherwise=lambda _: "")
+    return {one.left.id: one.verdict for one in planned}
 
 
-def test_only_what_is_over_is_cut_unless_asked_for(ledger: Path) -> None:
+def test_only_what_is_over_is_ended_unless_asked_for(ledger: Path) -> None:
     """A running job keeps its session; whoever knows that it does not run can say so."""
     killed = "fedcba9876543210"
     tell(ledger, *ENDED)
     tell(ledger, *ISSUED, lease=killed)
-    assert verdicts(ledger) == {LEASE: Verdict.CUT, killed: Verdict.NO_END}
-    assert verdicts(ledger, is_all=True) == {LEASE: Verdict.CUT, killed: Verdict.CUT}
-    assert verdicts(ledger, named=[killed]) == {killed: Verdict.CUT}
+    assert verdicts(ledger) == {LEASE: Verdict.END, killed: Verdict.LEAVE}
+    assert verdicts(ledger, is_all=True) == {LEASE: Verdict.END, killed: Verdict.END}
+    assert verdicts(ledger, named=frozenset({killed})) == {killed: Verdict.END}
 
 
-@pytest.mark.parametrize("asked", [{}, {"is_all": True}, {"named": [LEASE]}])
+@pytest.mark.parametrize("beats", [0, 1, 30])
+def test_a_job_is_dead_when_its_heart_has_stopped(ledger: Path, beats: int) -> None:
+    """From its last sign of life on a while must pass, which clocks that differ cannot explain."""
+    last = NOW + beats * timedelta(seconds=BEAT)
+    tell(ledger, *ISSUED, expires_at=NOW + timedelta(hours=6))
+    for n in range(beats):
+        tell(ledger, Event.ALIVE, at=NOW + (n + 1) * timedelta(seconds=BEAT), expires_at=None)
+    assert verdicts(ledger, last + DEAD_AFTER) == {LEASE: Verdict.LEAVE}
+    second = timedelta(seconds=1)
+    assert verdicts(ledger, last + DEAD_AFTER + second) == {LEASE: Verdict.END}
+    soon = {"dead_after": timedelta(minutes=5)}
+    assert verdicts(ledger, last + timedelta(minutes=5), **soon) == {LEASE: Verdict.LEAVE}
+    assert verdicts(ledger, last + timedelta(minutes=5, seconds=1), **soon) == {LEASE: Verdict.END}
+
+
+def test_a_job_whose_clock_is_ten_minutes_behind_is_not_dead(ledger: Path) -> None:
+    """What it told a moment ago looks that old."""
+    tell(ledger, *ISSUED, at=NOW - timedelta(minutes=10))
+    assert verdicts(ledger) == {LEASE: Verdict.LEAVE}
+
+
+@pytest.mark.parametrize("asked", [{}, {"is_all": True}, {"named": frozenset({LEASE})}])
 def test_a_ledger_that_says_cut_saves_no_session(ledger: Path, asked: dict[str, Any]) -> None:
     """A job can write such a line, in a chain that holds; only IAM knows what is in place."""
     tell(ledger, *ENDED)
     tell(ledger, Event.CUT, expires_at=NOW + LONGEST)
-    assert verdicts(ledger, **asked) == {LEASE: Verdict.CUT}
+    assert verdicts(ledger, **asked) == {LEASE: Verdict.END}
 
 
 @pytest.mark.parametrize(
     ("target", "verdict"),
     [
-        ("arn:aws:iam::210987654321:role/deploy-web", Verdict.OTHER_ACCOUNT),
-        ("arn:aws:iam::210987654321:role/reap", Verdict.OTHER_ACCOUNT),
-        ("arn:aws:iam::123456789012:role/reap", Verdict.OWN_ROLE),
+        ("arn:aws:iam::210987654321:role/deploy-web", Verdict.FAIL),
+        ("arn:aws:iam::210987654321:role/reap", Verdict.FAIL),
+        ("arn:aws:iam::123456789012:role/reap", Verdict.LEAVE),
+        ("deployer@acme.iam.gserviceaccount.com", Verdict.LEAVE),
     ],
 )
 def test_what_the_cutter_cannot_cut(ledger: Path, target: str, verdict: Verdict) -> None:
-    """Roles of other accounts, and its own: it has no right to them, and must have none."""
+    """Roles of other accounts, its own, and other providers: it has no right there."""
     assert verdicts(tell(ledger, *ENDED, target=target)) == {LEASE: verdict}
+
+
+def test_the_reaper_that_can_is_taken(ledger: Path) -> None:
+    """Of two accounts' reapers each has its own; whichever is named first."""
+    other = AwsReaper(
+        grant("b", AwsTarget(role="arn:aws:iam::210987654321:role/reap", region="eu-west-1"))
+    )
+    tell(ledger, *ENDED, target="arn:aws:iam::210987654321:role/deploy-web")
+    for reapers in ([CUTTER, other], [other, CUTTER]):
+        (one,) = plan(lefts(ledger), reapers, Asked(), NOW, otherwise=lambda _: "")
+        assert (one.reaper, one.verdict) == (other, Verdict.END)
 
 
 # ── the policy ───────────────────────────────────────────────────────────────────────────────

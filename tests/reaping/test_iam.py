@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from botocore.exceptions import ClientError
 
 from ci_identity._record import replace
 from ci_identity.errors import LedgerError
-from ci_identity.reaping.aws import Cutter, cut, prune
+from ci_identity.reaping.aws import LiveSession, Role
 from ci_identity.reaping.denial import name
-from ci_identity.reaping.plan import CLOCKS, LiveSession, Planned, Result, Role, Verdict
+from ci_identity.reaping.iam import Cutter, cut, prune
+from ci_identity.reaping.plan import CLOCKS, Result
 from ci_identity.sandbox.issuer import Issuer
 from tests.aws.policies import allow
 from tests.aws.world import AwsWorld, Keys
@@ -31,12 +31,9 @@ def lease_of(role: str, lease: str = LEASES[0], *, user: str | None = None) -> L
     assert found
     return LiveSession(
         id=lease,
-        grant="deploy-web",
         role=found,
         user=user,
         until=datetime.now(UTC) + HOUR,
-        has_ended=True,
-        ledger=Path("ledger.jsonl"),
     )
 
 
@@ -63,8 +60,7 @@ def policies(aws: AwsWorld, role: str = "deploy") -> list[str]:
 
 
 def do(aws: AwsWorld, *leases: LiveSession) -> list[Result]:
-    planned = [Planned(lease=lease, verdict=Verdict.CUT) for lease in leases]
-    return list(cut(planned, cutter(aws), lambda _: None))
+    return list(cut(leases, cutter(aws), lambda _: None))
 
 
 def cutter(aws: AwsWorld) -> Cutter:
@@ -87,7 +83,7 @@ def test_a_cut_stops_one_session_and_not_its_neighbour(
     assert can_write(aws, first)
     user = user_of(aws, first) if is_known else None
     (result,) = do(aws, lease_of(role, user=user))
-    assert result.is_cut
+    assert result.is_done
     assert not can_write(aws, first)
     assert can_write(aws, second)
 
@@ -107,10 +103,10 @@ def test_a_cut_lasts_over_a_renewal(aws: AwsWorld, issuer: Issuer) -> None:
 def test_a_cut_done_again_changes_nothing(aws: AwsWorld) -> None:
     """One policy for a session, put once and recorded once, however often."""
     lease, recorded = lease_of(aws.role("deploy")), list[LiveSession]()
-    planned = [Planned(lease=lease, verdict=Verdict.CUT)] * 2
-    results = [*cut(planned, cutter(aws), recorded.append)]
-    results += cut(planned, cutter(aws), recorded.append)
-    assert [(r.is_cut, r.was_cut) for r in results] == [(True, False), *[(True, True)] * 3]
+    sessions = [lease] * 2
+    results = [*cut(sessions, cutter(aws), recorded.append)]
+    results += cut(sessions, cutter(aws), recorded.append)
+    assert [(r.is_done, r.was_done) for r in results] == [(True, False), *[(True, True)] * 3]
     assert recorded == [lease]
     assert sorted(policies(aws)) == ["base", name(lease)]
 
@@ -119,7 +115,7 @@ def test_a_cut_that_lasts_too_short_is_not_enough(aws: AwsWorld) -> None:
     """A session that was renewed after its cut is cut until its new end."""
     lease = lease_of(aws.role("deploy"))
     longer = replace(lease, until=lease.until + HOUR)
-    assert [r.was_cut for r in do(aws, lease, longer, lease)] == [False, False, True]
+    assert [r.was_done for r in do(aws, lease, longer, lease)] == [False, False, True]
     assert sorted(policies(aws)) == sorted(["base", name(lease), name(longer)])
 
 
@@ -140,10 +136,10 @@ def test_who_may_not_list_policies_can_cut_all_the_same(aws: AwsWorld) -> None:
     """What is in place is not known then, and all is put."""
     lease, iam = lease_of(aws.role("deploy")), aws.client("iam")
     iam.meta.events.register("before-send.iam.ListRolePolicies", answers("AccessDenied", 99))
-    planned = [Planned(lease=lease, verdict=Verdict.CUT)]
+    sessions = [lease]
     for _ in range(2):
-        (result,) = cut(planned, Cutter(iam), lambda _: None)
-        assert (result.is_cut, result.was_cut) == (True, False)
+        (result,) = cut(sessions, Cutter(iam), lambda _: None)
+        assert (result.is_done, result.was_done) == (True, False)
     assert sorted(policies(aws)) == ["base", name(lease)]
 
 
@@ -157,8 +153,8 @@ def test_reapers_at_once_do_not_disturb_each_other(aws: AwsWorld) -> None:
 
     def reap(one: Cutter) -> list[Result]:
         prune([new[0].role], one)
-        planned = [Planned(lease=lease, verdict=Verdict.CUT) for lease in new]
-        return list(cut(planned, one, lambda _: None))
+        sessions = new
+        return list(cut(sessions, one, lambda _: None))
 
     with ThreadPoolExecutor(len(cutters)) as pool:
         results = [result for done in pool.map(reap, cutters) for result in done]
@@ -229,7 +225,7 @@ def test_a_full_role_is_named_with_its_cuts_and_others_are_cut(aws: AwsWorld) ->
     aws.client("iam").put_role_policy(RoleName="deploy", PolicyName="big", PolicyDocument=filler)
     many = [lease_of(role, f"{n:016x}") for n in range(3)]
     results = do(aws, *many, lease_of(other))
-    assert [result.is_cut for result in results] == [True, False, False, True]
+    assert [result.is_done for result in results] == [True, False, False, True]
     expected = (
         "deploy is full: cuts in place: 1, and IAM takes 10,240 characters of inline policies"
     )
@@ -237,25 +233,23 @@ def test_a_full_role_is_named_with_its_cuts_and_others_are_cut(aws: AwsWorld) ->
 
 
 def test_one_that_fails_keeps_no_other_from_being_cut(aws: AwsWorld) -> None:
-    """A role that is gone, between two that are there; what is left alone stays so."""
+    """A role that is gone, between two that are there."""
     first, second = lease_of(aws.role("a")), lease_of(aws.role("b"))
     gone = lease_of(first.role.arn.replace("role/a", "role/gone"))
     results = do(aws, first, gone, second)
-    assert [(r.is_cut, r.reason) for r in results] == [
+    assert [(r.is_done, r.reason) for r in results] == [
         (True, ""),
         (False, "there is no such role"),
         (True, ""),
     ]
-    left = Planned(lease=first, verdict=Verdict.NO_END)
-    assert list(cut([left], cutter(aws), lambda _: None)) == [Result(planned=left)]
 
 
 def test_a_cutter_without_the_right_is_told(aws: AwsWorld, issuer: Issuer) -> None:
     """The session of a role that may not write policies."""
     role = aws.role("deploy")
     weak = Cutter(aws.client("iam", step(aws, issuer, aws.role("reap"), LEASES[1])))
-    planned = [Planned(lease=lease_of(role), verdict=Verdict.CUT)]
-    (result,) = cut(planned, weak, lambda _: None)
+    sessions = [lease_of(role)]
+    (result,) = cut(sessions, weak, lambda _: None)
     assert result.reason == "the role that cuts may not do this there"
     assert policies(aws) == ["base"]
 
@@ -311,9 +305,9 @@ def test_the_reason_is_in_our_words(aws: AwsWorld, code: str, reason: str) -> No
     lease, iam = lease_of(aws.role("deploy")), aws.client("iam")
     escaped = code.replace("\x1b", "&#x241b;")
     iam.meta.events.register("before-send.iam.PutRolePolicy", answers(escaped, 99))
-    planned = [Planned(lease=lease, verdict=Verdict.CUT)]
-    (result,) = cut(planned, Cutter(iam, pause=lambda _: None), lambda _: None)
-    assert (result.is_cut, result.reason) == (False, reason)
+    sessions = [lease]
+    (result,) = cut(sessions, Cutter(iam, pause=lambda _: None), lambda _: None)
+    assert (result.is_done, result.reason) == (False, reason)
 
 
 def test_no_answer_is_a_reason_too(aws: AwsWorld) -> None:
@@ -321,7 +315,7 @@ def test_no_answer_is_a_reason_too(aws: AwsWorld) -> None:
     lease = lease_of(aws.role("deploy"))
     dead = Cutter(aws.client("iam"))
     dead._iam.meta.events.register("before-sign", lambda request, **_: _redirect(request))
-    (result,) = cut([Planned(lease=lease, verdict=Verdict.CUT)], dead, lambda _: None)
+    (result,) = cut([lease], dead, lambda _: None)
     assert result.reason == "IAM did not answer"
 
 
@@ -336,6 +330,6 @@ def test_a_cut_that_is_on_no_record_is_told_as_that(aws: AwsWorld) -> None:
     def record(_: LiveSession) -> None:
         raise error
 
-    planned = [Planned(lease=lease_of(aws.role("deploy")), verdict=Verdict.CUT)]
-    (result,) = cut(planned, cutter(aws), record)
-    assert (result.is_cut, result.unrecorded) == (True, error)
+    sessions = [lease_of(aws.role("deploy"))]
+    (result,) = cut(sessions, cutter(aws), record)
+    assert (result.is_done, result.unrecorded) == (True, error)
