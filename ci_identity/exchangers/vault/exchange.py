@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import cast
 
 from ci_identity._address import check_address
 from ci_identity._http import Answer
@@ -187,11 +186,7 @@ class VaultExchanger:
             ]
             policy = "\n".join(policy_text(path, "update") for path in lacking)
             raise _policy_error(self._target, policy) from None
-        found = {path: answer.get("data", path) for path in paths}
-        return {
-            path: cast("list[str]", rights) if isinstance(rights, list) else []
-            for path, rights in found.items()
-        }
+        return {path: answer.texts("data", path) for path in paths}
 
     # ── the step's token and its values ──────────────────────────────────────────────────────
 
@@ -223,8 +218,8 @@ class VaultExchanger:
 
     def _check_child(self, answer: Answer) -> None:
         """Check the answer against the question, whatever the server says that it did."""
-        given = cast("list[str]", answer.get("auth", "token_policies") or [])
-        inherited = cast("list[str]", answer.get("auth", "identity_policies") or [])
+        given = answer.texts("auth", "token_policies")
+        inherited = answer.texts("auth", "identity_policies")
         if not set(given) <= set(self._target.policies) or inherited:
             more = sorted({*given, *inherited} - set(self._target.policies))
             message = f"the step's token would have more policies than asked: {', '.join(more)}"
