@@ -46,7 +46,7 @@ def live(entries: Iterable[Mapping[str, object]]) -> list[LiveLease]:
 
 
 def _is_live(story: Iterable[Mapping[str, object]]) -> bool:
-    events = {entry.get("event") for entry in story}
+    events = {str(entry.get("event")) for entry in story}
     return not events & _ENDS and (Event.ISSUED in events or events == {Event.REQUESTED})
 
 
@@ -61,11 +61,11 @@ def _live_lease(lease: str, story: list[Mapping[str, object]]) -> LiveLease:
                 target=str(first["target"]),
                 expires_at=max(ends),
             ),
-            step=cast("str | None", first["step"]),
-            identity=cast("Mapping[str, str | None]", first["identity"]),
+            step=None if first["step"] is None else str(first["step"]),
+            identity=_texts(first["identity"]),
             handles=tuple(_handles(story)),
         )
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         message = f"the entries about the lease {lease} are none that ci-identity wrote"
         raise LedgerTamperedError(message) from None
 
@@ -73,11 +73,18 @@ def _live_lease(lease: str, story: list[Mapping[str, object]]) -> LiveLease:
 def _handles(story: Iterable[Mapping[str, object]]) -> Iterable[Handle]:
     found: dict[str, Handle] = {}
     for entry in story:
-        if entry["event"] in _ISSUES and entry["handle"]:
+        if str(entry["event"]) in _ISSUES and entry["handle"]:
             kind, _, value = str(entry["handle"]).partition(":")
             expires_at = _time(entry["expires_at"])
             found[f"{kind}:{value}"] = Handle(kind=kind, value=value, expires_at=expires_at)
     return found.values()
+
+
+def _texts(found: object) -> Mapping[str, str | None]:
+    if not isinstance(found, Mapping):
+        raise TypeError
+    named = cast("Mapping[str, object]", found)
+    return {name: None if value is None else str(value) for name, value in named.items()}
 
 
 def _time(text: object) -> datetime:

@@ -59,3 +59,29 @@ def test_an_entry_without_its_fields_is_refused(field: str) -> None:
         del entry[field]
     with pytest.raises(LedgerTamperedError, match="the lease a"):
         live(entries)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("identity", ["issuer"]),
+        ("expires_at", ["2030-01-01T00:00:00+00:00"]),
+        ("expires_at", "0001-01-01T00:00:00+23:59"),
+        ("expires_at", True),
+    ],
+)
+def test_an_entry_with_other_fields_is_refused(field: str, value: object) -> None:
+    """Nor is what has another kind of value there than ours has."""
+    entries = story(Event.REQUESTED, Event.ISSUED)
+    for entry in entries:
+        entry[field] = value
+    with pytest.raises(LedgerTamperedError, match="the lease a"):
+        live(entries)
+
+
+@pytest.mark.parametrize("event", [[], {}, 1, None])
+def test_an_event_that_is_none_changes_nothing(event: object) -> None:
+    """A line that says nothing known ends no lease, and issues none."""
+    entries = story(Event.REQUESTED, Event.ISSUED, Event.DELIVERED)
+    entries[2]["event"] = event
+    assert [lease.lease.id for lease in live(entries)] == ["a"]
