@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import kubernetes.client
 
     from ci_identity.delivery.azure_core import SessionCredential
+    from ci_identity.exchangers.vault.client import VaultClient
 
 S = TypeVar("S", bound=Served)
 
@@ -52,17 +53,22 @@ class Clients(ABC):
             ConfigurationError: the grant is not for Vault or OpenBao, or the session is not open.
             MissingDependencyError: hvac is not installed (the extra `vault`).
         """
+        client = self.vault_client()
+        try:
+            return client.hvac()
+        except ImportError:
+            message = "session.hvac() needs hvac"
+            raise MissingDependencyError(message, hint="pip install 'ci-identity[vault]'") from None
+
+    def vault_client(self) -> "VaultClient":
+        """Return what we talk to Vault with ourselves, with the step's token; see `hvac`."""
         from ci_identity.exchangers.vault import VaultCredential  # noqa: PLC0415  # on demand
 
         credential = self._open_credential
         if not isinstance(credential, VaultCredential) or credential.step is None:
             message = f"the session for {self.grant.name} has no open Vault token"
             raise ConfigurationError(message, hint="use a vault grant, inside the with block")
-        try:
-            return credential.step.hvac()
-        except ImportError:
-            message = "session.hvac() needs hvac"
-            raise MissingDependencyError(message, hint="pip install 'ci-identity[vault]'") from None
+        return credential.step
 
     def boto3(self) -> "boto3.Session":
         """Return a `boto3.Session` that signs with the keys of the moment; closing ends it.

@@ -908,11 +908,11 @@ class RevocationError(CiIdentityError):
 
 
 class NotCutError(RevocationError):
-    """AWS: a live session was to be cut off from outside, and was not; the message says which."""
+    """A lease was to be ended from outside, and was not; the message says which, and why."""
 
     code = "not-cut"
-    cause = "the cutting role may not write policies there, or the role is full of them"
-    hint = "run it again once what the message says is put right; cutting twice does no harm"
+    cause = "the reaper's own role lacks a right there, or the provider did not do it"
+    hint = "run it again once what the message says is put right; twice does no harm"
 
 
 class InterruptedRunError(CiIdentityError):

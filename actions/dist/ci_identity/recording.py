@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from ci_identity._record import replace
@@ -17,6 +18,9 @@ _log = logging.getLogger("ci_identity")
 
 MAX_REFUSALS = 100
 """Kinds of refusal that are told apart: whoever is refused chooses how often, and as whom."""
+
+BEAT = 120.0
+"""Seconds between two signs of life of a lease in the ledger: half a kilobyte each."""
 
 MAX_SERVED = 100
 """Processes that are remembered as served; the ledger has every one."""
@@ -40,6 +44,7 @@ class Recorder:
         self._ledger = ledger
         self._about = about
         self._writing = threading.Lock()
+        self._is_silent = threading.Event()
         self._refusals: dict[tuple[str, str], int] = {}
         self.head = ""
         self.handles: list[Handle] = []
@@ -77,6 +82,22 @@ class Recorder:
     def delivered(self, expires_at: datetime) -> None:
         """Record that the step can have it from now on."""
         self._write(replace(self._about, event=Event.DELIVERED, expires_at=expires_at))
+
+    def start_heartbeat(self) -> None:
+        """Record from now on, every `BEAT` seconds, that the lease is in use.
+
+        Whoever looks at the ledger from another machine can tell a dead job by that.
+        """
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def stop_heartbeat(self) -> None:
+        """Let the lease be silent from now on; a beat that is under way may come after that."""
+        self._is_silent.set()
+
+    def _beat(self) -> None:
+        while not self._is_silent.wait(BEAT):
+            with suppress(LedgerError):  # a ledger that takes no beat keeps nothing from going on
+                self._write(replace(self._about, event=Event.ALIVE))
 
     def on_access(self, peer: Peer) -> None:
         """Record that a process was served."""

@@ -223,6 +223,7 @@ class Session(Clients):
             mask_in_log([secret.reveal() for secret in self.secrets], self._environ)
             self._records.delivered(credential.expires_at)
             self._start_renewing(credential)
+            self._records.start_heartbeat()
             self._announce(self.identity)
             self._pause(0.0)
         except BaseException as error:
@@ -530,6 +531,8 @@ class Session(Clients):
         raise Stopped
 
     def _on_renewal_failure(self, error: CiIdentityError, *, is_final: bool) -> None:
+        if self.outcome:  # what was to be renewed has ended; there is no more to say of it
+            return
         ends = f"{self.lease.expires_at:%H:%M:%S} UTC"
         again = "" if is_final else "; it is tried again"
         _log.warning("%s: not renewed, ends at %s: %s%s", self.grant.name, ends, error, again)
@@ -537,6 +540,8 @@ class Session(Clients):
             self._records.not_renewed(error.code)
 
     def _stop_renewing(self, timeout: float) -> None:
+        if self._recorder:
+            self._recorder.stop_heartbeat()
         if self._renewal:
             self._renewal.stop(timeout)
 

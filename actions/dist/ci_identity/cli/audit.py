@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -12,7 +12,7 @@ from ci_identity._record import asdict
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.cli.terminal import paint, print_json, print_table, warn
 from ci_identity.errors import LedgerTamperedError
-from ci_identity.ledger.entry import Event
+from ci_identity.ledger.live import FOREVER, LiveLease, leases
 from ci_identity.ledger.verify import read, verify
 from ci_identity.settings import Settings
 
@@ -23,8 +23,6 @@ _EXAMPLE = """\
 
 _COLUMNS = ("at", "event", "grant", "step", "lease", "expires_at", "handle", "reason")
 _OPEN_COLUMNS = ("lease", "grant", "last", "expires_at", "handles", "target")
-_ISSUES = frozenset({Event.ISSUED, Event.REFRESHED})
-_ENDS = frozenset({Event.REVOKED, Event.EXPIRES, Event.REAPED, Event.CUT})
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--open",
         action="store_true",
-        help="show: only the leases that may be alive: without an end, or with one to come",
+        help="show: only the leases that may be alive: not revoked, and their time not over",
     )
     parser.add_argument(
         "--head", type=_head, metavar="HASH", help="verify: the hash that must be in it"
@@ -84,37 +82,21 @@ def _show(ledger: Path, *, as_json: bool, is_open: bool) -> None:
 
 
 def _open(entries: Iterable[Mapping[str, object]]) -> list[Mapping[str, object]]:
-    """Return the leases that were issued and may be alive; `failed` is no end."""
-    leases: dict[str, list[Mapping[str, object]]] = {}
-    for entry in entries:
-        leases.setdefault(str(entry.get("lease")), []).append(entry)
-    return [
-        dict(zip(_OPEN_COLUMNS, _sum_up(lease, story), strict=True))
-        for lease, story in leases.items()
-        if any(entry.get("event") == Event.ISSUED for entry in story) and _is_open(story)
-    ]
+    """Return the leases that may be alive."""
+    now = datetime.now(UTC)
+    return [_row(one) for one in leases(entries) if one.may_live(now)]
 
 
-def _is_open(story: Sequence[Mapping[str, object]]) -> bool:
-    """Whether it may be alive: it has no end, or one that is still to come (`expires`)."""
-    ends = [entry for entry in story if entry.get("event") in _ENDS]
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    is_to_come = [
-        entry.get("event") == Event.EXPIRES and str(entry.get("expires_at")) > now for entry in ends
-    ]
-    return all(is_to_come)
-
-
-def _sum_up(lease: str, story: Sequence[Mapping[str, object]]) -> Iterator[object]:
-    issued = [entry for entry in story if entry.get("event") in _ISSUES and entry.get("handle")]
-    yield lease
-    yield issued[0].get("grant")
-    yield story[-1].get("event")
-    yield max(
-        (str(entry["expires_at"]) for entry in issued if entry.get("expires_at")), default=None
-    )
-    yield list(dict.fromkeys(entry.get("handle") for entry in issued))
-    yield issued[0].get("target")
+def _row(one: LiveLease) -> Mapping[str, object]:
+    until = one.lease.expires_at
+    return {
+        "lease": one.lease.id,
+        "grant": one.lease.grant,
+        "last": one.last,
+        "expires_at": None if until == FOREVER else until.isoformat(timespec="milliseconds"),
+        "handles": list(map(str, one.handles)),
+        "target": one.lease.target,
+    }
 
 
 def _cell(value: object) -> str:

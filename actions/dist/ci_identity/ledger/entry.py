@@ -31,6 +31,7 @@ class Event(StrEnum):
     FAILED = "failed"
     REAPED = "reaped"
     CUT = "cut"
+    ALIVE = "alive"
 
 
 class Entry(Record):
@@ -73,8 +74,8 @@ class Entry(Record):
 
     def chained(self, prev: str) -> "Entry":
         """Return the entry as it stands after the one whose hash is `prev`."""
-        linked = replace(self, prev=prev, hash="")
-        return replace(linked, hash=digest(linked.to_object()))
+        linked = replace(self, prev=prev)
+        return replace(linked, hash=digest(linked.unhashed()))
 
     def to_object(self) -> dict[str, object]:
         """Return the entry as JSON's types, in the order people read it."""
@@ -101,15 +102,29 @@ class Entry(Record):
 
     def to_line(self) -> bytes:
         """Return the entry as one line of the file."""
-        return json.dumps(self.to_object(), separators=(",", ":")).encode() + b"\n"
+        return self.unhashed() + seal(self.hash)
+
+    def unhashed(self) -> bytes:
+        """Return the line up to its hash, which is over these bytes."""
+        body = {name: value for name, value in self.to_object().items() if name != "hash"}
+        return json.dumps(body, separators=(",", ":")).encode()[:-1]
 
 
-def digest(entry: Mapping[str, object]) -> str:
-    """Return the SHA-256, in hex, of an entry as read or written, its own `hash` left out."""
-    body = {name: value for name, value in entry.items() if name != "hash"}
-    return hashlib.sha256(
-        json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+def digest(unhashed: bytes) -> str:
+    """Return the SHA-256, in hex, of an entry's line as it is written, up to its `hash`.
+
+    To check one by hand: `sed 's/,"hash":.*//' | head -c -1 | sha256sum`, for one line.
+    """
+    return hashlib.sha256(unhashed).hexdigest()
+
+
+def seal(hash_: str) -> bytes:
+    """Return what an entry's line ends with: its hash."""
+    return b',"hash":"%s"}\n' % hash_.encode()
+
+
+SEAL = len(seal(FIRST_PREV))
+"""Bytes of the end of a line that has the hash."""
 
 
 def _time(at: datetime | None) -> str | None:

@@ -4,14 +4,18 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from ci_identity._record import Record
 from ci_identity.errors import LedgerError, LedgerTamperedError
-from ci_identity.ledger.entry import FIRST_PREV, digest
+from ci_identity.ledger.entry import FIRST_PREV, SEAL, digest, seal
 from ci_identity.ledger.writer import MAX_LINE
+
+_decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
+"""`json.loads`, without what it does for other encodings than ours: a third of its time."""
 
 _READ_HINT = "name the ledger that the run wrote: --ledger FILE, or CI_IDENTITY_LEDGER"
 
@@ -37,11 +41,19 @@ def read(path: Path) -> Iterator[dict[str, object]]:
         LedgerError: the file cannot be read.
         LedgerTamperedError: a line is not an object, or not written as we write one.
     """
+    with _readable(path) as file:
+        for number, line in enumerate(lines(file), 1):
+            if (entry := parse(line)) is None:
+                message = f"{path}, line {number}: this is not an entry"
+                raise LedgerTamperedError(message)
+            yield entry
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[BinaryIO]:
     try:
         with open_ledger(path) as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
-                if line.endswith(b"\n") or len(line) == MAX_LINE:
-                    yield _object(line, number, path)
+            yield file
     except FileNotFoundError:
         message = f"nothing was recorded here yet: there is no {path}"
         cause = "no grant was asked for here, or it was recorded in another place"
@@ -65,6 +77,43 @@ def open_ledger(path: Path) -> BinaryIO:
     raise OSError(errno.EINVAL, "it is no regular file")
 
 
+def lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a ledger; one that a killed writer left unfinished at the end is not."""
+    for line in iter(lambda: file.readline(MAX_LINE), b""):
+        if line.endswith(b"\n") or len(line) == MAX_LINE:
+            yield line
+
+
+def parse(line: bytes) -> dict[str, object] | None:
+    """Return the entry that a line is; `None` if it is no JSON object, and nothing else."""
+    try:
+        text = line.decode()
+        entry, end = _decode(text)
+    except (ValueError, RecursionError):
+        return None
+    is_entry = isinstance(entry, dict) and text[end:] in {"\n", ""}
+    return cast("dict[str, object]", entry) if is_entry else None
+
+
+class Chain:
+    """Follows a ledger's chain, line by line.
+
+    Attributes:
+        head: the hash of the last line that was in it.
+    """
+
+    def __init__(self) -> None:
+        self.head = FIRST_PREV
+
+    def holds(self, line: bytes, entry: Mapping[str, object] | None) -> bool:
+        """Return whether `line`, which reads as `entry`, is what comes next, to the byte."""
+        hash_ = digest(line[:-SEAL])
+        if entry is None or entry.get("prev") != self.head or line[-SEAL:] != seal(hash_):
+            return False
+        self.head = hash_
+        return True
+
+
 def verify(path: Path, *, head: str | None = None) -> Verification:
     """Walk the chain of the ledger at `path`.
 
@@ -77,35 +126,21 @@ def verify(path: Path, *, head: str | None = None) -> Verification:
         LedgerTamperedError: the chain does not hold; the message names the line.
         LedgerError: the file cannot be read.
     """
-    prev, count, has_head = FIRST_PREV, 0, head is None
-    for count, entry in enumerate(read(path), 1):
-        if entry.get("prev") != prev or entry.get("hash") != digest(entry):
-            message = f"{path}, line {count}: the chain is broken here"
-            raise LedgerTamperedError(message)
-        prev = str(entry["hash"])
-        has_head = has_head or prev == head
+    chain, count, has_head = Chain(), 0, head is None
+    with _readable(path) as file:
+        for count, line in enumerate(lines(file), 1):
+            if not chain.holds(line, parse(line)):
+                message = f"{path}, line {count}: the chain is broken here"
+                raise LedgerTamperedError(message)
+            has_head = has_head or chain.head == head
+        is_torn = _is_torn(file)
     if not has_head:
         message = f"{path} has no entry with the head {head}: entries were cut off, or replaced"
         raise LedgerTamperedError(message)
-    return Verification(entries=count, head=prev, is_torn=_is_torn(path))
+    return Verification(entries=count, head=chain.head, is_torn=is_torn)
 
 
-def _object(line: bytes, number: int, path: Path) -> dict[str, object]:
-    try:
-        entry = json.loads(line)
-        # To the byte: a reader of another kind might see other values in a key that is there twice.
-        is_ours = json.dumps(entry, separators=(",", ":")).encode() + b"\n" == line
-    except (ValueError, RecursionError):
-        entry, is_ours = None, False
-    if not isinstance(entry, dict) or not is_ours:
-        message = f"{path}, line {number}: this is not an entry"
-        raise LedgerTamperedError(message)
-    return cast("dict[str, object]", entry)
-
-
-def _is_torn(path: Path) -> bool:
-    with open_ledger(path) as file:
-        file.seek(0, 2)
-        size = file.tell()
-        file.seek(max(0, size - 1))
-        return size > 0 and file.read(1) != b"\n"
+def _is_torn(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    return size > 0 and file.read(1) != b"\n"

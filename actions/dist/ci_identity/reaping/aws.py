@@ -1,196 +1,146 @@
-"""Cuts sessions at AWS: one inline policy on the role for each, and none for longer than needed."""
+"""AWS, which cannot end a session: one that a job left is denied everything, from outside."""
 
-import logging
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
 
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from ci_identity.errors import CiIdentityError
-from ci_identity.reaping import denial
-from ci_identity.reaping.plan import CLOCKS, LiveSession, Planned, Result, Role, Verdict
+from ci_identity._record import Record
+from ci_identity.errors import ConfigurationError, MissingDependencyError
+from ci_identity.ledger.entry import Event
+from ci_identity.model import AwsTarget, Grant, Handle, Outcome
+from ci_identity.reaping.plan import End, Judgement, Left, Recording, Result, Verdict
 
 if TYPE_CHECKING:
-    import boto3
-    from types_boto3_iam import IAMClient
+    from ci_identity.session import Session
 
-_log = logging.getLogger("ci_identity")
-_Answer = TypeVar("_Answer")
+LONGEST = timedelta(hours=12)
+"""The longest session that AWS gives (AWS STS, `DurationSeconds`)."""
 
-MAX_CHARACTERS = 10_240
-"""Of all inline policies of a role together, white space not counted (IAM, quotas)."""
+_WORD = r"[A-Za-z0-9_+=,.@-]"
+_ROLE = re.compile(
+    rf"arn:aws[a-z-]*:iam::(?P<account>[0-9]{{12}}):role/(?:{_WORD}+/)*(?P<name>{_WORD}{{1,64}})"
+)
+_LEASE = re.compile(r"[0-9a-f]{16}")
+_HANDLE = re.compile(rf"session:(?P<user>AROA[A-Z0-9]{{12,124}}:(?P<name>{_WORD}{{2,64}}))")
 
-_ROUNDS = 5
-"""Tries while somebody else changes the same role: IAM then refuses one of the two."""
-
-_BUSY = frozenset({"ConcurrentModification", "EntityTemporarilyUnmodifiable"})
-_REASONS = {
-    "AccessDenied": "the role that cuts may not do this there",
-    "NoSuchEntity": "there is no such role",
-    "UnmodifiableEntity": "it is a role of AWS itself, which nobody can change",
-}
+_ELSEWHERE = "its role is in another account than the role that cuts"
+_ITS_OWN = Judgement(verdict=Verdict.LEAVE, why="it is a session of the role that cuts")
+_TO_END = Judgement()
 
 
-class Cutter:
-    """IAM, as far as cutting needs it: list, put and delete inline policies of roles.
+class Role(Record):
+    """A role of AWS: its ARN, and the two parts of it that IAM's calls need."""
 
-    Args:
-        iam: a client with the credential of the role that cuts.
-        pause: sleeps that many seconds.
-    """
-
-    def __init__(self, iam: "IAMClient", *, pause: Callable[[float], None] = time.sleep) -> None:
-        self._iam = iam
-        self._pause = pause
+    arn: str
+    account: str
+    name: str
 
     @classmethod
-    def from_session(cls, session: "boto3.Session") -> "Cutter":
-        """Return one that uses the credential of `session`."""
-        config = Config(
-            connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 4}
-        )
-        return cls(session.client("iam", config=config))  # pyright: ignore[reportUnknownMemberType]  # overloaded for services whose stubs are not installed
+    def from_arn(cls, arn: str) -> "Role | None":
+        """Return the role that `arn` names; `None` if it is no role's ARN."""
+        found = _ROLE.fullmatch(arn)
+        return found and cls(arn=found[0], account=found["account"], name=found["name"])
 
-    def deny(self, lease: LiveSession) -> None:
-        """Put the denial of the lease's session on its role. Doing it again changes nothing.
-
-        Raises:
-            ClientError, BotoCoreError: IAM refused, or did not answer.
-        """
-        self._patiently(
-            lambda: self._iam.put_role_policy(
-                RoleName=lease.role.name,
-                PolicyName=denial.name(lease),
-                PolicyDocument=denial.document(lease),
-            )
-        )
-
-    def prune(self, role: Role, now: datetime) -> tuple[str, ...]:
-        """Delete the denials on `role` that are needed no longer, and return their names.
-
-        Raises:
-            ClientError, BotoCoreError: IAM refused, or did not answer.
-        """
-        pruned = [
-            name
-            for name in self.denials(role)
-            if (until := denial.until(name)) and until + CLOCKS < now
-        ]
-        for name in pruned:
-            self._patiently(partial(self._delete, role, name))
-        return tuple(pruned)
-
-    def denials(self, role: Role) -> tuple[str, ...]:
-        """Return the names of the denials on `role`."""
-        pages = self._iam.get_paginator("list_role_policies").paginate(RoleName=role.name)
-        names = (name for page in pages for name in page["PolicyNames"])
-        return tuple(name for name in names if denial.until(name))
-
-    def _delete(self, role: Role, name: str) -> None:
-        try:
-            self._iam.delete_role_policy(RoleName=role.name, PolicyName=name)
-        except self._iam.exceptions.NoSuchEntityException:
-            return  # another reaper was quicker
-
-    def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
-        for number in range(1, _ROUNDS):
-            try:
-                return call()
-            except ClientError as error:
-                if code_of(error) not in _BUSY:
-                    raise
-                self._pause(0.5 * number)
-        return call()
+    @classmethod
+    def of(cls, left: Left) -> "Role | None":
+        """Return the role whose session a lease is; `None` if it is none of AWS."""
+        return _role(left.target) if _LEASE.fullmatch(left.id) else None
 
 
-def cut(
-    planned: Iterable[Planned], cutter: Cutter, record: Callable[[LiveSession], None]
-) -> Iterator[Result]:
-    """Cut what is planned, and yield what came of each lease, also of those to be left alone.
+class LiveSession(Record):
+    """An AWS session that may still be alive.
 
-    What IAM lists as in place is neither put nor recorded again. What fails for one lease keeps
-    no other from being cut.
+    Attributes:
+        id: our id of it.
+        role: the role whose session it is.
+        user: its `aws:userid`, `AROA...:NAME`; `None` if its job was killed before AWS's answer
+            was on record.
+        until: when it is over by itself (UTC), as far as the ledger tells.
+    """
+
+    id: str
+    role: Role
+    user: str | None
+    until: datetime
+
+    @classmethod
+    def of(cls, left: Left, now: datetime) -> "LiveSession | None":
+        """Return what a ledger tells of a session of AWS; `None` if it is about none."""
+        role = Role.of(left)
+        if role is None:
+            return None
+        until = min(left.until, now + LONGEST)  # one line must not keep a policy for ever
+        return cls(id=left.id, role=role, user=_user(left), until=until)
+
+
+@cache
+def _role(target: str) -> Role | None:
+    """Ledgers have many leases of few roles."""
+    return Role.from_arn(target)
+
+
+def _user(left: Left) -> str | None:
+    """Return the last `aws:userid` on record that is one, and is this lease's."""
+    for handle in reversed(left.lease.handles):
+        found = _HANDLE.fullmatch(str(handle))
+        if found and found["name"].endswith(f"-{left.id}"):
+            return found["user"]
+    return None
+
+
+class AwsReaper:
+    """Cuts sessions of its own account, by a role that may write the policies of others.
 
     Args:
-        planned: every lease, with what is to be done about it.
-        cutter: who may write the roles' policies.
-        record: puts a cut that is in place on record.
+        grant: the grant for the role that cuts.
+        cut_targets: the targets that the ledgers tell a cut of; old cuts are removed from there.
+
+    Raises:
+        ConfigurationError: the grant is not for a role of AWS.
     """
-    in_place: dict[Role, list[str]] = {}
-    for one in planned:
-        lease = one.lease
-        if one.verdict is not Verdict.CUT:
-            yield Result(planned=one)
-            continue
-        if lease.role not in in_place:
-            in_place[lease.role] = _in_place(lease.role, cutter)
-        if any(denial.covers(name, lease) for name in in_place[lease.role]):
-            yield Result(planned=one, is_cut=True, was_cut=True)
-            continue
-        result = _cut(one, cutter, record)
-        if result.is_cut:
-            in_place[lease.role].append(denial.name(lease))
-        yield result
 
+    done = "cut"
+    confirms = False
 
-def prune(roles: Iterable[Role], cutter: Cutter) -> None:
-    """Remove from `roles` the denials that are needed no longer; a failure is only said."""
-    for role in roles:
+    def __init__(self, grant: Grant, cut_targets: Iterable[str] = ()) -> None:
+        role = Role.from_arn(grant.target.role) if isinstance(grant.target, AwsTarget) else None
+        if role is None:
+            message = f"the grant {grant.name} is not for a role of AWS, so it cannot cut sessions"
+            raise ConfigurationError(message, hint="name the grant of the role that cuts")
+        self.grant = grant.name
+        self._role = role
+        roles = (Role.from_arn(target) for target in cut_targets)
+        self.to_prune = [one for one in roles if one and one.account == role.account]
+
+    def judge(self, left: Left) -> Judgement | None:
+        """Only sessions of its own account, and never its own; see `Reaper`."""
+        role = Role.of(left)
+        if role is None:
+            return None
+        if role.account != self._role.account:
+            return Judgement(verdict=Verdict.FAIL, why=_ELSEWHERE)
+        return _ITS_OWN if role.name == self._role.name else _TO_END
+
+    def reap(
+        self, lefts: Sequence[Left], session: "Session", record: Recording
+    ) -> Iterator[Result]:
+        """Put a denial of each session on its role, and remove old ones; see `Reaper`."""
         try:
-            pruned = cutter.prune(role, datetime.now(UTC))
-        except (ClientError, BotoCoreError) as error:
-            _log.warning("%s: old cuts are not removed: %s", role.name, _reason(error))
-        else:
-            if pruned:
-                _log.info("%s: needed no longer, removed: %s", role.name, ", ".join(pruned))
+            from ci_identity.reaping import iam  # noqa: PLC0415  # botocore is an extra
+        except ImportError:
+            message = "ci-identity reap needs boto3, which is not installed"
+            raise MissingDependencyError(message, hint="pip install 'ci-identity[aws]'") from None
+        now = datetime.now(UTC)
+        cutter = iam.Cutter.from_session(session.boto3())
+        sessions = [found for left in lefts if (found := LiveSession.of(left, now))]
+        whose = {id(one): left for one, left in zip(sessions, lefts, strict=True)}
+        iam.prune(dict.fromkeys([*(one.role for one in sessions), *self.to_prune]), cutter)
+        return iam.cut(sessions, cutter, lambda one: record(whose[id(one)], _end(one)))
 
 
-def _in_place(role: Role, cutter: Cutter) -> list[str]:
-    try:
-        return list(cutter.denials(role))
-    except (ClientError, BotoCoreError, CiIdentityError):
-        return []  # not known, so all is put; if that fails too, it says why
-
-
-def _cut(one: Planned, cutter: Cutter, record: Callable[[LiveSession], None]) -> Result:
-    try:
-        cutter.deny(one.lease)
-    except (ClientError, BotoCoreError) as error:
-        return Result(planned=one, reason=_reason(error) or _full(one.lease.role, cutter))
-    except CiIdentityError as error:  # our own session has ended
-        return Result(planned=one, reason=str(error))
-    try:
-        record(one.lease)
-    except CiIdentityError as error:
-        return Result(planned=one, is_cut=True, unrecorded=error)
-    return Result(planned=one, is_cut=True)
-
-
-def _full(role: Role, cutter: Cutter) -> str:
-    try:
-        count = str(len(cutter.denials(role)))
-    except (ClientError, BotoCoreError):
-        count = "unknown"
-    return (
-        f"{role.name} is full: cuts in place: {count}, "
-        f"and IAM takes {MAX_CHARACTERS:,} characters of inline policies"
-    )
-
-
-def _reason(error: ClientError | BotoCoreError) -> str:
-    """Return why IAM did not do it, in our words; empty if the role is full."""
-    if isinstance(error, BotoCoreError):
-        return "IAM did not answer"
-    code = code_of(error)
-    return "" if code == "LimitExceeded" else _REASONS.get(code, f"IAM says {code}")
-
-
-def code_of(error: ClientError) -> str:
-    """Return the code of IAM's answer, if it is one that can be shown."""
-    code = error.response.get("Error", {}).get("Code", "")
-    return code if re.fullmatch(r"[A-Za-z.]{1,64}", code) else "an error without a code"
+def _end(session: LiveSession) -> End:
+    kind, _, value = f"session:{session.user}".partition(":")
+    handle = Handle(kind=kind, value=value) if session.user else None
+    return End(event=Event.CUT, outcome=Outcome.CUT, until=session.until, handle=handle)

@@ -5,7 +5,7 @@ import json
 import re
 from datetime import UTC, datetime
 
-from ci_identity.reaping.plan import LiveSession
+from ci_identity.reaping.aws import LiveSession
 
 _NAME = re.compile(r"ci-identity-cut-(?P<until>[0-9]{8}T[0-9]{6}Z)-[0-9a-f]{16}-[0-9a-f]{16}")
 _TIME = "%Y%m%dT%H%M%SZ"

@@ -1,19 +1,19 @@
-"""Reads ledgers that others kept, broken ones too, and writes what was cut back to them."""
+"""Reads ledgers that others kept, broken ones too, and writes back to them what was ended."""
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from ci_identity._record import Record
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import Entry, Event
-from ci_identity.ledger.verify import open_ledger, verify
+from ci_identity.ledger.live import LedgerEntry, leases
+from ci_identity.ledger.verify import Chain, open_ledger, parse
 from ci_identity.ledger.writer import MAX_LINE, Ledger
-from ci_identity.model import JobIdentity, Outcome
-from ci_identity.reaping.plan import LiveSession, Role, Stories, cut_roles, live, stories
+from ci_identity.model import JobIdentity
+from ci_identity.reaping.plan import End, Left
 
 _log = logging.getLogger("ci_identity")
 
@@ -41,45 +41,60 @@ class Told(Record):
     """What a number of ledgers tell.
 
     Attributes:
-        leases: the AWS sessions that may still be alive.
-        cut_roles: the roles on which cuts were put.
+        leases: the leases of which something may have been issued, ended or not.
+        cut_targets: the targets from which a lease was cut.
         wrong: by ledger, what is wrong with it: its chain is broken, or it cannot be read.
     """
 
-    leases: tuple[LiveSession, ...]
-    cut_roles: tuple[Role, ...]
+    leases: tuple[Left, ...]
+    cut_targets: tuple[str, ...]
     wrong: Mapping[Path, LedgerError]
 
 
-def listen(ledgers: Iterable[Path], now: datetime) -> Told:
-    """Return what `ledgers` tell at `now`. What is wrong with one keeps no other from telling."""
-    leases: list[LiveSession] = []
-    roles: list[Role] = []
+def listen(ledgers: Iterable[Path]) -> Told:
+    """Return what `ledgers` tell. What is wrong with one keeps no other from telling."""
+    found: list[Left] = []
+    cut: dict[str, None] = {}
     wrong: dict[Path, LedgerError] = {}
     for ledger in ledgers:
         try:
-            told, broken = _stories(ledger)
+            with _open(ledger) as file:
+                reading = _Reading(file, ledger)
+                found += (Left(lease=one, ledger=ledger) for one in leases(reading))
         except LedgerError as error:
             wrong[ledger] = error
             continue
-        if broken:
-            wrong[ledger] = broken
-        leases += live(told, ledger, now)
-        roles += cut_roles(told)
-    return Told(leases=tuple(leases), cut_roles=tuple(dict.fromkeys(roles)), wrong=wrong)
+        cut |= reading.cut
+        if reading.broken:
+            wrong[ledger] = reading.broken
+    return Told(leases=tuple(found), cut_targets=tuple(cut), wrong=wrong)
 
 
-def _stories(path: Path) -> tuple[Stories, LedgerTamperedError | None]:
-    """Return what a ledger tells, and what is wrong with its chain, if anything.
+class _Reading:
+    """One reading of a ledger: its entries, and on the way whether its chain holds.
 
     A broken chain keeps no entry back: whoever broke it may have meant to save a session.
     """
-    with _open(path) as file:
-        try:
-            verify(path)
-        except LedgerTamperedError as error:
-            return stories(_whatever_is_there(file)), error
-        return stories(_whatever_is_there(file)), None
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self.cut: dict[str, None] = {}
+        self.broken: LedgerTamperedError | None = None
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        chain = Chain()
+        for number, line in enumerate(iter(lambda: self._file.readline(MAX_LINE), b""), 1):
+            entry = parse(line)
+            is_torn = not line.endswith(b"\n") and len(line) < MAX_LINE
+            if not (self.broken or is_torn or chain.holds(line, entry)):
+                message = f"{self._path}, line {number}: the chain is broken here"
+                self.broken = LedgerTamperedError(message)
+            if entry is None:
+                continue
+            if entry.get("event") == Event.CUT:
+                self.cut[str(entry.get("target"))] = None
+            yield entry
 
 
 def _open(path: Path) -> BinaryIO:
@@ -91,18 +106,8 @@ def _open(path: Path) -> BinaryIO:
         raise LedgerError(message, cause=cause, hint="name the file itself") from None
 
 
-def _whatever_is_there(file: BinaryIO) -> Iterator[dict[str, object]]:
-    for line in iter(lambda: file.readline(MAX_LINE), b""):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            yield cast("dict[str, object]", entry)
-
-
 class Records(Record):
-    """Where cuts are recorded.
+    """Where ends are recorded.
 
     Attributes:
         own: the reaper's own ledger.
@@ -114,32 +119,32 @@ class Records(Record):
     by: JobIdentity | None
     evidence: Collection[Path] = ()
 
-    def record_cut(self, lease: LiveSession) -> None:
-        """Record a cut in the lease's own ledger, or where that takes nothing in the reaper's.
+    def record(self, left: Left, end: End) -> None:
+        """Record an end in the lease's own ledger, or where that takes nothing in the reaper's.
 
         Raises:
             LedgerError: neither takes it.
         """
-        entry = self._entry(lease)
-        if lease.ledger not in self.evidence:
+        entry = self._entry(left, end)
+        if left.ledger not in self.evidence:
             try:
-                Ledger(lease.ledger).append(entry)
+                Ledger(left.ledger).append(entry)
             except LedgerError as error:
-                _log.warning("%s; its cut goes into %s", error, self.own)
+                _log.warning("%s; the end of %s goes into %s", error, left.id, self.own)
             else:
                 return
         Ledger(self.own).append(entry)
 
-    def _entry(self, lease: LiveSession) -> Entry:
+    def _entry(self, left: Left, end: End) -> Entry:
         said = ("issuer", "subject", "repository", "run", "job")
         return Entry(
-            event=Event.CUT,
-            lease=lease.id,
-            grant=lease.grant,
-            target=lease.role.arn,
+            event=end.event,
+            lease=left.id,
+            grant=left.lease.lease.grant,
+            target=left.target,
             at=datetime.now(UTC),
-            expires_at=lease.until,
+            expires_at=end.until,
             identity={name: getattr(self.by, name) for name in said} if self.by else {},
-            handle=f"session:{lease.user}" if lease.user else None,
-            outcome=Outcome.CUT,
+            handle=str(end.handle) if end.handle else None,
+            outcome=end.outcome,
         )

@@ -1,267 +1,200 @@
-"""Plans, from ledgers alone, which AWS sessions are still alive and which of them to cut.
+"""Plans, from ledgers alone, what is to be done about each lease that jobs left behind.
 
-A ledger may have been in a job's hands: every value here is a stranger's until it has been read.
+Each provider has a `Reaper`, which says of a lease whether it can end it, and ends it. Here is
+what is the same for all: whose time is over, and whose job may still run.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from ci_identity._record import Record
-from ci_identity._text import shortened
-from ci_identity.errors import (
-    CiIdentityError,
-    InterruptedRunError,
-    LedgerError,
-    ProviderAnswerError,
-    UnansweredError,
-)
+from ci_identity.errors import CiIdentityError
 from ci_identity.ledger.entry import Event
+from ci_identity.ledger.live import LiveLease
+from ci_identity.model import Handle, Outcome
+from ci_identity.recording import BEAT
+
+if TYPE_CHECKING:
+    from ci_identity.session import Session
 
 CLOCKS = timedelta(minutes=15)
-"""How far the clocks of runners, of AWS and of this machine may differ."""
+"""How far the clocks of runners, of providers and of this machine may differ."""
 
-LONGEST = timedelta(hours=12)
-"""The longest session that AWS gives (AWS STS, `DurationSeconds`)."""
+DEAD_AFTER = CLOCKS + 3 * timedelta(seconds=BEAT)
+"""A job that has told nothing for so long is dead: it missed three beats, by whichever clock."""
 
-_WORD = r"[A-Za-z0-9_+=,.@-]"
-_ROLE = re.compile(
-    rf"arn:aws[a-z-]*:iam::(?P<account>[0-9]{{12}}):role/(?:{_WORD}+/)*(?P<name>{_WORD}{{1,64}})"
-)
-_LEASE = re.compile(r"[0-9a-f]{16}")
-_HANDLE = re.compile(rf"session:(?P<user>AROA[A-Z0-9]{{12,124}}:(?P<name>{_WORD}{{2,64}}))")
-
-_ISSUED = frozenset({Event.ISSUED, Event.DELIVERED, Event.ACCESSED, Event.REFRESHED})
-_ENDS = frozenset({Event.EXPIRES, Event.REVOKED, Event.REAPED, Event.FAILED})
-"""The step is over. AWS cannot end a session, so whatever the word: the session lives on."""
-
-_LOST = frozenset(
-    kind.code
-    for kind in (
-        CiIdentityError,
-        InterruptedRunError,
-        LedgerError,
-        ProviderAnswerError,
-        UnansweredError,
-    )
-)
-"""Why an exchange failed although AWS may have issued something. Else nothing was issued."""
-
-LedgerEntry = Mapping[str, object]
-"""One entry as it was read."""
-
-Stories = Mapping[tuple[str, str], Sequence[LedgerEntry]]
-"""By id of a lease and ARN of its role, the entries about it, in their order."""
+_RUNS = "its job runs, or was killed lately: --all, --lease or --dead-after ends it"
 
 
-class Role(Record):
-    """A role of AWS: its ARN, and the two parts of it that IAM's calls need."""
+class Left(Record):
+    """A lease that may be alive, and the ledger that tells of it."""
 
-    arn: str
-    account: str
-    name: str
-
-    @classmethod
-    def from_arn(cls, arn: object) -> "Role | None":
-        """Return the role that `arn` names; `None` if it is no role's ARN."""
-        found = _ROLE.fullmatch(arn) if isinstance(arn, str) else None
-        return found and cls(arn=found[0], account=found["account"], name=found["name"])
-
-
-class LiveSession(Record):
-    """An AWS session that may still be alive.
-
-    Attributes:
-        id, grant: our id of it, and the grant it was issued for.
-        role: the role whose session it is.
-        user: its `aws:userid`, `AROA...:NAME`; `None` if its job was killed before AWS's answer
-            was on record.
-        until: when it is over by itself (UTC), as far as the ledger tells.
-        has_ended: whether its step is known to be over.
-        ledger: the file that tells of it.
-    """
-
-    id: str
-    grant: str
-    role: Role
-    user: str | None
-    until: datetime
-    has_ended: bool
+    lease: LiveLease
     ledger: Path
+
+    @property
+    def id(self) -> str:
+        """Our id of the lease."""
+        return self.lease.lease.id
+
+    @property
+    def target(self) -> str:
+        """Which role or account it is from, as the ledger has it."""
+        return self.lease.lease.target
+
+    @property
+    def until(self) -> datetime:
+        """When it is over by itself (UTC), as far as the ledger tells."""
+        return self.lease.lease.expires_at
 
 
 class Verdict(StrEnum):
-    """What is to be done about a live lease; every one but the first leaves it alone.
+    """What is to be done about a lease."""
 
-    That a ledger says `cut` decides nothing: its job may have written that. IAM knows.
-    """
-
-    CUT = "cut"
-    NO_END = "no-end"
-    OWN_ROLE = "own-role"
-    OTHER_ACCOUNT = "other-account"
+    END = "end"
+    LEAVE = "leave"
+    FAIL = "fail"
+    """It was to be ended, and the reaper has no way to."""
 
 
-class Planned(Record):
-    """A live lease, and what is to be done about it."""
+class Judgement(Record):
+    """What is to be done about a lease, and why, where that is not to end it."""
 
-    lease: LiveSession
-    verdict: Verdict
+    verdict: Verdict = Verdict.END
+    why: str = ""
 
 
 class Result(Record):
-    """What came of one planned lease.
+    """What came of one lease that was to be ended.
 
     Attributes:
-        planned: the lease, and what was to be done about it.
-        is_cut: whether the denial is in place.
-        was_cut: whether it was in place already, as IAM says, so that nothing was done.
-        reason: why it is not, in a few words; empty if it is, or was not to be.
-        unrecorded: why a cut is on no record; `None` if it is.
+        is_done: whether it has ended, as the provider says.
+        was_done: whether that was so before, so that nothing was done.
+        reason: why it has not, in a few words; empty if it has.
+        unrecorded: why its end is on no record; `None` if it is.
     """
 
-    planned: Planned
-    is_cut: bool = False
-    was_cut: bool = False
+    is_done: bool = False
+    was_done: bool = False
     reason: str = ""
     unrecorded: CiIdentityError | None = None
 
 
-def stories(entries: Iterable[LedgerEntry]) -> Stories:
-    """Return what the entries of one ledger tell of AWS leases; what is not about one is left out.
+class End(Record):
+    """How a reaper ended a lease, for the record."""
 
-    Entries that name another role for the same lease are another story: whoever adds a line
-    to a ledger does not change what the lines before it say.
+    event: Event
+    outcome: Outcome
+    until: datetime | None = None
+    handle: Handle | None = None
+
+
+Recording = Callable[[Left, End], None]
+"""Puts an end that is in effect on record; raises `CiIdentityError` where that fails."""
+
+
+class Reaper(Protocol):
+    """Ends at one provider, by one grant of its own, what jobs left there.
+
+    What it is handed comes from ledgers that jobs had in their hands: it believes none of it.
+
+    Attributes:
+        grant: the name of its grant.
+        done: what it does, in the past tense: `revoked`, `cut`.
+        confirms: whether the provider can confirm an end, so that a ledger that says `revoked`
+            may be right.
     """
-    found: dict[tuple[str, str], list[LedgerEntry]] = {}
-    for entry in entries:
-        lease, target = entry.get("lease"), entry.get("target")
-        if isinstance(lease, str) and isinstance(target, str):
-            found.setdefault((lease, target), []).append(entry)
-    roles = _roles(found)
-    return {
-        (lease, target): story
-        for (lease, target), story in found.items()
-        if _LEASE.fullmatch(lease) and target in roles
-    }
+
+    grant: str
+    done: str
+    confirms: bool
+
+    def judge(self, left: Left) -> Judgement | None:
+        """Return whether it can end the lease; `None` if that is of another kind of provider."""
+        ...
+
+    def reap(
+        self, lefts: Sequence[Left], session: "Session", record: Recording
+    ) -> Iterator[Result]:
+        """End the leases, by an open session for its grant; yield what came of each, in order.
+
+        What fails for one lease keeps no other from being ended. Doing it again does no harm.
+        """
+        ...
 
 
-def live(stories: Stories, ledger: Path, now: datetime) -> Iterator[LiveSession]:
-    """Yield the leases of one ledger whose sessions may still be alive, in its order."""
-    roles = _roles(stories)
-    for (lease, arn), story in stories.items():
-        if found := _live(lease, roles[arn], story, ledger, now):
-            yield found
+class Planned(Record):
+    """A lease, what is to be done about it, and why not, and by whom."""
+
+    left: Left
+    verdict: Verdict
+    why: str = ""
+    reaper: Reaper | None = None
 
 
-def cut_roles(stories: Stories) -> tuple[Role, ...]:
-    """Return the roles on which a cut was put, according to the ledger."""
-    return tuple(
-        _roles(
-            about
-            for about, story in stories.items()
-            if any(entry.get("event") == Event.CUT for entry in story)
-        ).values()
-    )
+class Asked(Record):
+    """What the person who reaps asked for.
 
+    Attributes:
+        named: ids of leases; if there are any, nothing is planned for others.
+        is_all: also leases of jobs that may still run.
+        dead_after: for how long a job that has told nothing has to have been silent.
+    """
 
-def _roles(about: Iterable[tuple[str, str]]) -> dict[str, Role]:
-    """Return the roles that are ones, each read once: a ledger has many leases of few roles."""
-    roles = {arn: Role.from_arn(arn) for arn in dict.fromkeys(arn for _, arn in about)}
-    return {arn: role for arn, role in roles.items() if role}
+    named: frozenset[str] = frozenset()
+    is_all: bool = False
+    dead_after: timedelta = DEAD_AFTER
 
 
 def plan(
-    leases: Iterable[LiveSession], cutter: Role, *, named: Sequence[str] = (), is_all: bool = False
+    lefts: Iterable[Left],
+    reapers: Sequence[Reaper],
+    asked: Asked,
+    now: datetime,
+    *,
+    otherwise: Callable[[str], str],
 ) -> tuple[Planned, ...]:
-    """Decide about each of `leases`.
+    """Decide about each of `lefts` that is not over, nor known to have been revoked.
 
     Args:
-        leases: what may be alive.
-        cutter: the role that does the cutting: of its own account only, and never itself.
-        named: ids of leases; if there are any, nothing is planned for others.
-        is_all: also leases whose end is not on record: their job was killed, or still runs.
+        lefts: what may be alive.
+        reapers: who can end something.
+        asked: what was asked for.
+        now: the time (UTC).
+        otherwise: says of a target why none of the reapers ends what is from it.
     """
-    ids = frozenset(named)
-    return tuple(
-        Planned(lease=lease, verdict=_verdict(lease, cutter, is_asked=is_all or bool(ids)))
-        for lease in leases
-        if not ids or lease.id in ids
+    late = now - CLOCKS
+    planned = (
+        _planned(left, reapers, asked, now, otherwise)
+        for left in lefts
+        if (not asked.named or left.id in asked.named) and not left.lease.is_over(late)
     )
+    return tuple(one for one in planned if one)
 
 
-def _verdict(lease: LiveSession, cutter: Role, *, is_asked: bool) -> Verdict:
-    if not lease.has_ended and not is_asked:
-        return Verdict.NO_END
-    if lease.role.account != cutter.account:
-        return Verdict.OTHER_ACCOUNT
-    return Verdict.OWN_ROLE if lease.role.name == cutter.name else Verdict.CUT
-
-
-def _live(
-    lease: str, role: Role, story: Sequence[LedgerEntry], ledger: Path, now: datetime
-) -> LiveSession | None:
-    events = {str(entry.get("event")) for entry in story}
-    if not _may_be_issued(story, events):
+def _planned(
+    left: Left,
+    reapers: Sequence[Reaper],
+    asked: Asked,
+    now: datetime,
+    otherwise: Callable[[str], str],
+) -> Planned | None:
+    judged = [(found, one) for one in reapers if (found := one.judge(left))]
+    if left.lease.is_revoked and all(one.confirms for _, one in judged):
         return None
-    horizon = now + LONGEST
-    has_ended = not _ENDS.isdisjoint(events)
-    until = _until(story, horizon)
-    if not has_ended:  # killed while it renewed: what AWS answered is not on record
-        until = min(until + _life(story, horizon), horizon)
-    if until + CLOCKS < now:
-        return None
-    return LiveSession(
-        id=lease,
-        grant=shortened(str(story[0].get("grant"))),
-        role=role,
-        user=_user(story, lease),
-        until=until,
-        has_ended=has_ended,
-        ledger=ledger,
-    )
+    if not judged:
+        return Planned(left=left, verdict=Verdict.LEAVE, why=otherwise(left.target))
+    found, reaper = min(judged, key=lambda pair: pair[0].verdict is not Verdict.END)
+    if found.verdict is Verdict.LEAVE:
+        return Planned(left=left, verdict=Verdict.LEAVE, why=found.why, reaper=reaper)
+    if not (asked.is_all or asked.named or _is_dead(left.lease, now - asked.dead_after)):
+        return Planned(left=left, verdict=Verdict.LEAVE, why=_RUNS, reaper=reaper)
+    return Planned(left=left, verdict=found.verdict, why=found.why, reaper=reaper)
 
 
-def _may_be_issued(story: Sequence[LedgerEntry], events: set[str]) -> bool:
-    if not _ISSUED.isdisjoint(events) or Event.EXPIRES in events:
-        return True
-    if Event.FAILED in events:
-        return any(str(entry.get("reason")) in _LOST for entry in story)
-    return Event.REQUESTED in events
-
-
-def _user(story: Sequence[LedgerEntry], lease: str) -> str | None:
-    """Return the last `aws:userid` on record that is one, and is this lease's."""
-    for entry in reversed(story):
-        handle = entry.get("handle")
-        found = _HANDLE.fullmatch(handle) if isinstance(handle, str) else None
-        if found and found["name"].endswith(f"-{lease}"):
-            return found["user"]
-    return None
-
-
-def _life(story: Sequence[LedgerEntry], horizon: datetime) -> timedelta:
-    """Return the life that each credential of the lease was asked for with."""
-    for entry in story:
-        asked, until = (_time(entry.get(name), horizon) for name in ("at", "expires_at"))
-        if entry.get("event") == Event.REQUESTED and asked and until:
-            return min(max(until - asked, timedelta()), LONGEST)
-    return timedelta()
-
-
-def _until(story: Sequence[LedgerEntry], horizon: datetime) -> datetime:
-    """Return the latest time on record; a cut is no renewal, and its time is not one of them."""
-    said = (entry.get("expires_at") for entry in story if entry.get("event") != Event.CUT)
-    times = (_time(text, horizon) for text in {text for text in said if isinstance(text, str)})
-    return max((time for time in times if time), default=horizon)
-
-
-def _time(text: object, horizon: datetime) -> datetime | None:
-    """Return a time of the ledger, at most `horizon`: no session of today lives longer."""
-    try:
-        found = datetime.fromisoformat(text) if isinstance(text, str) else None
-        return min(found.astimezone(UTC), horizon) if found and found.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
+def _is_dead(lease: LiveLease, since: datetime) -> bool:
+    """Return whether nothing uses the lease: its job is done with it, or silent since then."""
+    return lease.has_ended or lease.heard < since

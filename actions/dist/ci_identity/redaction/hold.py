@@ -1,10 +1,12 @@
 """How much of a text's end must wait, because it may be the beginning of a needle."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 _GRAM = 8
 _STEP = 32
+_ENOUGH = _STEP + _GRAM - 1
+_PLACES = [slice(at, at + _GRAM) for at in range(_STEP)]
 
 
 class Beginnings:
@@ -21,23 +23,31 @@ class Beginnings:
             for offset in range(0, len(needle) - _GRAM, _STEP):
                 self._grams[needle[offset : offset + _GRAM]].append((needle, offset))
 
-    def longest(self, text: bytes) -> int:
-        """Return the length of the longest end of `text` that is a proper prefix of a needle."""
-        size = len(text)
-        first = max(0, size - _STEP - _GRAM + 1)
-        last = [text[at : at + _GRAM] for at in range(first, size - _GRAM + 1)]
-        if not self._grams.keys().isdisjoint(last):
-            found = max(self._long(text, first, last))
+    def longest(self, text: bytes, whole: Callable[[], bytes] | None = None) -> int:
+        """Return the length of the longest end of `text` that is a proper prefix of a needle.
+
+        Args:
+            text: a text, or the end of one.
+            whole: gives all of it. It is called only if the end does not tell.
+        """
+        if whole and len(text) < _ENOUGH:
+            text = whole()
+        end = text[-_ENOUGH:]
+        grams = list(map(end.__getitem__, _PLACES[: max(0, len(end) - _GRAM + 1)]))
+        if not self._grams.keys().isdisjoint(grams):
+            if whole:
+                return self.longest(whole())
+            found = max(self._long(text, len(text) - len(end), grams))
             if found:
                 return found
-        for length in range(min(_GRAM - 1, size), 0, -1):
+        for length in range(min(_GRAM - 1, len(text)), 0, -1):
             if text[-length:] in self._short:
                 return length
         return 0
 
-    def _long(self, text: bytes, first: int, last: list[bytes]) -> set[int]:
+    def _long(self, text: bytes, first: int, grams: list[bytes]) -> set[int]:
         lengths = {0}
-        for at, gram in enumerate(last, first):
+        for at, gram in enumerate(grams, first):
             for needle, offset in self._grams.get(gram, ()):
                 length = len(text) - at + offset
                 if length < len(needle) and text.endswith(needle[:length]):

@@ -42,7 +42,10 @@ class Scanner:
             window = telling(needle, self._stride + _GRAM - 1)
             for at in range(window, window + self._stride):
                 self._grams[needle[at : at + _GRAM]].append(needle)
-        self._known = frozenset(self._grams)
+        # Told of them twice, a set makes room for twice as many, and most look-ups end at the first
+        # place: a quarter of the time, at half of the sizes that there are.
+        self._known = set(self._grams)
+        self._known.update(dict(self._grams))
         word = f"{_GRAM}s{self._stride - _GRAM}x"
         self._blocks = [Struct(word * count) for count in _BLOCKS]
 
@@ -53,6 +56,10 @@ class Scanner:
             if not self._known.isdisjoint(words):
                 found |= self._near(text, start, words, found)
         return found
+
+    def rules_out(self, raw: bytes) -> bool:  # noqa: ARG002  # the engines' common signature
+        """Return False: here nothing is quicker than to take out what interrupts, and to look."""
+        return False
 
     def _near(
         self, text: bytes, start: int, words: tuple[bytes, ...], known: set[bytes]

@@ -1,14 +1,14 @@
 """Mask secrets in a stream that comes in any pieces, and hold back no byte that need not wait."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
 from ci_identity.redaction.scan import Span, stretches
-from ci_identity.redaction.view import STRING, PlainView, TerminalView, View
+from ci_identity.redaction.view import STRING, TerminalView, View
 from ci_identity.secret import Secret
 
 try:
@@ -19,7 +19,10 @@ except ImportError:  # the extra `fast` is not installed
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
 
-_VIEWS: dict[str, type[View]] = {"default": TerminalView, "fast": PlainView}
+_MUCH = 1 << 12
+"""Bytes. The view of less than that is had before anything is proved."""
+
+_VIEWS: dict[str, type[View]] = {"default": TerminalView, "fast": View}
 
 
 class Redactor:
@@ -53,7 +56,8 @@ class Redactor:
             raise ConfigurationError(message)
         self._view = _VIEWS[mode]
         self._mask = mask.encode()
-        self._needles: dict[bytes, None] = {}
+        self._needles: dict[bytes, bytes] = {}  # and of each what to look for
+        self._is_ever_swallowed = False  # whether an escape sequence can hold one of them whole
         self._indexed = -1  # how many of them the index knows
         self._tail = b""  # what may still become part of a secret
         self._done = 0  # how much of the tail the output accounts for already
@@ -77,8 +81,17 @@ class Redactor:
         if len(self._view.needle(value)) < MIN_SECRET:
             message = f"{name} is too short to be masked: it has under {MIN_SECRET} bytes"
             raise ShortSecretError(message)
-        needles = map(self._view.needle, spellings(value))
-        self._needles |= dict.fromkeys(needle for needle in needles if len(needle) >= MIN_SECRET)
+        seen = {self._view.needle(form) for form in spellings(value)}
+        needles = sorted((needle for needle in seen if len(needle) >= MIN_SECRET), key=len)
+        cores: dict[bytes, bytes] = {}
+        for needle in needles:
+            core = self._view.core(needle)
+            self._is_ever_swallowed |= not core
+            # a text without the shorter core is without the longer one that contains it
+            cores[needle] = next(
+                (short for short in cores.values() if short in core), core or needle
+            )
+        self._needles |= cores
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream and return those that can be shown by now."""
@@ -86,7 +99,10 @@ class Redactor:
         view = self._view(self._tail + data)
         start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
-        shown = self._show(view, self._hits(view), until)
+        if len(view.raw) > _MUCH and view.has_escapes and self._scanner.rules_out(view.raw):
+            shown = self._show(View(view.raw), [], until)
+        else:
+            shown = self._show(view, self._hits(view), until)
         self._done -= start
         self._tail = view.raw[start:]
         return shown
@@ -107,18 +123,17 @@ class Redactor:
         """Index the needles, if there are new ones: once, however many secrets were added."""
         if len(self._needles) == self._indexed:
             return
-        needles = tuple(self._needles)  # another thread may add more while this goes on
+        needles = dict(self._needles)  # another thread may add more while this goes on
         self._by_core: dict[bytes, list[bytes]] = defaultdict(list)
-        for needle in needles:
-            self._by_core[self._view.core(needle) or needle].append(needle)
-        self._is_ever_swallowed = not all(map(self._view.core, needles))
+        for needle, core in needles.items():
+            self._by_core[core].append(needle)
         self._scanner = Scanner(self._by_core)
         self._beginnings = Beginnings(needles)
         self._indexed = len(needles)
 
     def _held(self, view: View) -> tuple[int, int]:
         """Return where what must wait begins in `view.raw`, and how much of a secret it shows."""
-        held = self._beginnings.longest(view.text)
+        held = self._beginnings.longest(view.ending, lambda: view.text)
         start = view.tail(held)
         if line := view.coloured_line:  # an escape sequence may have eaten the first bytes of it
             also = self._beginnings.longest(line)
@@ -132,19 +147,22 @@ class Redactor:
             cores |= self._scanner.found(raw)
         if not cores:
             return []
-        hits = seen = list(self._occurrences(cores, view.text))
+        hits = seen = self._occurrences(cores, view.text)
         if raw != view.text:
-            hits = list(self._occurrences(cores, raw))
+            hits = self._occurrences(cores, raw)
             is_eaten = view.hides and any(view.sequence(start) != start for start, _ in hits)
             if is_eaten or _sizes(hits) != _sizes(seen):  # else nothing lies in them
                 hits += view.spans(seen)
         return _merged(hits)
 
-    def _occurrences(self, cores: Iterable[bytes], text: bytes) -> Iterator[Span]:
-        """Yield stretches of `text` that are needles with these cores."""
-        for core in cores:
-            for needle in self._by_core[core]:
-                yield from stretches(text, needle)
+    def _occurrences(self, cores: Iterable[bytes], text: bytes) -> list[Span]:
+        """Return the stretches of `text` that are needles with these cores."""
+        return [
+            hit
+            for core in cores
+            for needle in self._by_core[core]
+            for hit in stretches(text, needle)
+        ]
 
     def _show(self, view: View, hits: list[Span], until: int) -> bytes:
         """Return the output for `view.raw` from `_done` up to `until`, or to a hit's end beyond."""
@@ -177,7 +195,7 @@ class Redactor:
 
     def _masked(self, piece: bytes) -> bytes:
         """Return `piece` with every secret in it masked, and the beginning of one at its end."""
-        hits = list(self._occurrences(self._scanner.found(piece), piece))
+        hits = self._occurrences(self._scanner.found(piece), piece)
         held = self._beginnings.longest(piece)
         if held >= MIN_PARTIAL:
             hits.append((len(piece) - held, len(piece)))
@@ -195,10 +213,12 @@ def _sizes(hits: Iterable[Span]) -> list[int]:
 
 def _merged(hits: Iterable[Span]) -> list[Span]:
     """Return the union of `hits`, in order, as stretches that neither overlap nor touch."""
-    merged: list[Span] = []
+    starts: list[int] = []
+    ends: list[int] = []
     for start, end in sorted(hits):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        if ends and start <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
         else:
-            merged.append((start, end))
-    return merged
+            starts.append(start)
+            ends.append(end)
+    return list(zip(starts, ends, strict=True))

@@ -4,7 +4,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
-from typing import Protocol
 
 from ci_identity.redaction.scan import Span
 
@@ -17,38 +16,57 @@ _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?
 
 ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
-_COLOUR = re.compile(_COMMON)
+_COLOUR = re.compile(rb"\x1b\[[0-?]{0,64}[@-~]")  # most sequences; the rest takes a second look
 # What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
 _EATEN = re.compile(rb"\A(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
 _MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
+_ENDING = 256
 
 
-class View(Protocol):
-    """Raw output, and what of it is matched against the needles.
+class View:
+    """Raw output, and what of it is matched against the needles: here, in mode `fast`, all of it.
 
     Attributes:
         raw: the bytes as they came.
-        text: the bytes that are matched.
         end: where in `raw` the part ends that can be read already.
-        has_strings: whether an escape sequence may carry text of its own, such as a link.
-        hides: whether `raw` has bytes that `text` has not, line ends aside.
     """
 
-    raw: bytes
-    text: bytes
-    end: int
-    has_strings: bool
-    hides: bool
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.end = len(raw)
 
-    def __init__(self, raw: bytes) -> None: ...
+    @property
+    def text(self) -> bytes:
+        """The bytes that are matched."""
+        return self.raw
+
+    @property
+    def ending(self) -> bytes:
+        """The end of `text`, for less than all of it costs."""
+        return self.raw
+
+    @property
+    def has_escapes(self) -> bool:
+        """Whether `text` takes long to get, for the escape sequences in `raw`."""
+        return False
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether an escape sequence may carry text of its own, such as a link."""
+        return False
+
+    @property
+    def hides(self) -> bool:
+        """Whether `raw` has bytes that `text` has not, line ends aside."""
+        return False
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
         """Return `needle` as it would stand in `text`."""
-        ...
+        return needle
 
     @staticmethod
     def core(needle: bytes) -> bytes:
@@ -57,94 +75,81 @@ class View(Protocol):
         A secret behind a sequence that was cut off loses its first bytes to it: `ESC [` and `ghs_`
         is `ESC [ g` and `hs_`. Nothing is left if a sequence can hold all of it.
         """
-        ...
+        return needle
 
     @property
     def coloured_line(self) -> bytes:
         """The last line of `raw`, if it has an escape sequence; no sequence goes over its end."""
-        ...
+        return b""
 
     def sequence(self, place: int) -> int:
         """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
-        ...
-
-    def spans(self, hits: Iterable[Span]) -> list[Span]:
-        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
-        ...
-
-    def tail(self, size: int) -> int:
-        """Return where in `raw` the last `size` bytes of `text` begin."""
-        ...
-
-    def line_end(self, start: int) -> int:
-        """Return where the last line end of `raw` from `start` on ends, or else `start`."""
-        ...
-
-    def kept(self, start: int, end: int) -> bytes:
-        """Return what stays of a masked `raw[start:end]`: escape sequences, so colours balance."""
-        ...
-
-
-class PlainView:
-    """Mode `fast`: the bytes and nothing else."""
-
-    has_strings = hides = False
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = self.text = raw
-        self.end = len(raw)
-
-    @staticmethod
-    def needle(needle: bytes) -> bytes:
-        """Return `needle` itself."""
-        return needle
-
-    @staticmethod
-    def core(needle: bytes) -> bytes:
-        """Return `needle` itself."""
-        return needle
-
-    @property
-    def coloured_line(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def sequence(self, place: int) -> int:
-        """Return `place`: no byte is in a sequence here."""
         return place
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
-        """Return the stretches themselves."""
+        """Return where in `raw` these stretches of `text` lie, escape sequences within included."""
         return list(hits)
 
     def tail(self, size: int) -> int:
-        """Return where the last `size` bytes begin."""
+        """Return where in `raw` the last `size` bytes of `text` begin."""
         return self.end - size
 
     def line_end(self, start: int) -> int:
-        """Return `start`: a line end is a byte like any other here."""
+        """Return where the last line end of `raw` from `start` on ends, or else `start`.
+
+        In mode `fast` a line end is a byte like any other.
+        """
         return start
 
-    def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the protocol's signature
-        """Return nothing."""
+    def kept(self, start: int, end: int) -> bytes:  # noqa: ARG002  # the other view needs them
+        """Return what stays of a masked `raw[start:end]`: escape sequences, so colours balance."""
         return b""
 
 
-class TerminalView:
+class TerminalView(View):
     """Mode `default`: colours, cursor moves, titles and line wraps do not hide a secret."""
 
     def __init__(self, raw: bytes) -> None:
-        self.raw = raw
+        super().__init__(raw)
         self.end = _readable(raw)
-        text = raw[: self.end]
-        self.has_strings = self.hides = False
-        if b"\x1b" in text:
-            text = _COLOUR.sub(b"", text)
-            self.has_strings = b"\x1b" in text
-            if self.has_strings:
-                text = ESCAPE.sub(b"", raw[: self.end])
-            self.hides = len(text) != self.end
-        self.text = _joined(text)
+        self._seen: tuple[bytes, bool, bool] | None = None
+
+    @property
+    def text(self) -> bytes:
+        """What is seen, as one line."""
+        return self._look()[0]
+
+    @property
+    def ending(self) -> bytes:
+        """The end of `text`, from the beginning of a line on: no sequence goes over its end."""
+        start = self.raw.rfind(b"\n", 0, max(0, self.end - _ENDING)) + 1
+        return TerminalView(self.raw[start:]).text if start else self.text
+
+    @property
+    def has_escapes(self) -> bool:
+        """Whether `text` takes long to get, for the escape sequences in `raw`."""
+        return b"\x1b" in self.raw
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether an escape sequence may carry text of its own, such as a link."""
+        return self._look()[1]
+
+    @property
+    def hides(self) -> bool:
+        """Whether `raw` has bytes that `text` has not, line ends aside."""
+        return self._look()[2]
+
+    def _look(self) -> tuple[bytes, bool, bool]:
+        """Return `text`, `has_strings` and `hides`, found at the first call."""
+        if self._seen is None:
+            raw = self.raw[: self.end]
+            text = b"".join(_COLOUR.split(raw)) if self.has_escapes else raw
+            has_strings = b"\x1b" in text
+            if has_strings:
+                text = ESCAPE.sub(b"", raw)
+            self._seen = _joined(text), has_strings, len(text) != self.end
+        return self._seen
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
@@ -201,7 +206,7 @@ class TerminalView:
         if not size:
             return self.end
         last_run = ESCAPE.split(self.raw[self.line_end(0) : self.end])[-1]
-        if last_run.endswith(self.text[-size:]):
+        if len(last_run) >= size:
             return self.end - size
         [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])
         return start

@@ -100,7 +100,10 @@ class KubernetesExchanger:
 
     def connect(self, request: ExchangeRequest) -> Connect:
         """Return what opens connections with the token of the request's job."""
-        bearer = partial(LiveToken(request, self._now).send, _secret_of)
+        return self.connect_as(partial(LiveToken(request, self._now).send, _secret_of))
+
+    def connect_as(self, bearer: Callable[[], Secret]) -> Connect:
+        """Return what opens connections with what `bearer` returns: a token of whoever asks."""
 
         def connect(deadline: float) -> Api:
             return Api(self._target, self._network, bearer, deadline=deadline)
