@@ -531,6 +531,8 @@ class Session(Clients):
         raise Stopped
 
     def _on_renewal_failure(self, error: CiIdentityError, *, is_final: bool) -> None:
+        if self.outcome:  # what was to be renewed has ended; there is no more to say of it
+            return
         ends = f"{self.lease.expires_at:%H:%M:%S} UTC"
         again = "" if is_final else "; it is tried again"
         _log.warning("%s: not renewed, ends at %s: %s%s", self.grant.name, ends, error, again)

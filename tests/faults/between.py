@@ -24,7 +24,8 @@ class Between:
         passed: those that reached the server.
         fault: what happens, instead of being passed on, to a request whose line has `where` in it.
         where: a piece of a request line.
-        times: to how many of them; by default to all.
+        spared: how many of them are passed on all the same, before.
+        times: to how many of them it happens then; by default to all.
         is_over: set at the end, for faults that wait.
     """
 
@@ -33,6 +34,7 @@ class Between:
         self.passed: list[str] = []
         self.fault: Fault = pass_on
         self.where = ""
+        self.spared = 0
         self.times = float("inf")
         self.is_over = Event()
         self._server = (urlsplit(address).hostname or "", urlsplit(address).port or 0)
@@ -70,11 +72,19 @@ class Between:
             if not line:
                 return
             self.asked.append(line)
-            if self.where in line and self.times > 0:
-                self.times -= 1
+            if self._is_met_by(line):
                 self.fault(self, client, request)
             else:
                 pass_on(self, client, request)
+
+    def _is_met_by(self, line: str) -> bool:
+        if self.where not in line or self.times <= 0:
+            return False
+        if self.spared > 0:
+            self.spared -= 1
+            return False
+        self.times -= 1
+        return True
 
     def answer_of(self, request: bytes) -> bytes:
         """Return what the server answers."""

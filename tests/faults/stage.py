@@ -165,12 +165,13 @@ class Ended:
 
     Attributes:
         code: its exit code, or minus the signal it died by.
-        stdout, stderr: what it wrote.
+        stdout, stderr: what it wrote, but for what GitHub's runner is told to mask.
     """
 
     def __init__(self, done: "subprocess.CompletedProcess[bytes]") -> None:
         self.code = done.returncode
-        self.stdout = (done.stdout or b"").decode(errors="replace")
+        said = (done.stdout or b"").decode(errors="replace").split("\n")
+        self.stdout = "\n".join(line for line in said if not line.startswith("::add-mask::"))
         self.stderr = (done.stderr or b"").decode(errors="replace")
 
     @property
@@ -180,9 +181,7 @@ class Ended:
 
     def assert_sound(self, secrets: Iterable[str]) -> None:
         """Assert that it ended as a command of ours does, and told nobody anything."""
-        lines = (self.stdout + self.stderr).split("\n")
-        # What the log is told to mask is told to the CI's runner, which does not show it.
-        said = "\n".join(line for line in lines if not line.startswith("::add-mask::"))
+        said = self.stdout + self.stderr
         assert "Traceback" not in said, said
         assert "Exception in" not in said, said
         assert self.code >= 0, f"{signal.Signals(-self.code).name}: {said}"
