@@ -126,4 +126,5 @@ def _note(stories: Sequence[Story]) -> str:
 def plain(text: str) -> str:
     """Return `text` for a cell of a Markdown table: nothing in it is Markdown, HTML or a link."""
     quiet = shortened(text).replace("\n", " ")
-    return re.sub(r"[^\w\s.,/=+-]|_", lambda found: f"&#{ord(found[0])};", quiet)
+    quiet = re.sub(r"[^\w\s.,/=+-]|_", lambda found: f"&#{ord(found[0])};", quiet)
+    return re.sub(r"(?i)\bwww\.", lambda found: f"{found[0][:-1]}&#46;", quiet)  # GitHub links it

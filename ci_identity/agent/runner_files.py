@@ -41,7 +41,7 @@ def append(variable: str, text: str, environ: Mapping[str, str]) -> bool:
     if not path:
         return False
     try:
-        with Path(path).open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_open_without_waiting) as file:  # noqa: PTH123
             if file.tell() and not _ends_a_line(path):
                 file.write("\n")  # whoever wrote before may have left its line unfinished
             file.write(text)
@@ -49,6 +49,11 @@ def append(variable: str, text: str, environ: Mapping[str, str]) -> bool:
         message = f"cannot write the file that {variable} names: {error.strerror}"
         raise DeliveryError(message, hint="check the runner's disk") from None
     return True
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe, whose reader may never come, is an error at once."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 
 def _ends_a_line(path: str) -> bool:

@@ -64,12 +64,14 @@ def test_a_summary_of_a_failure_says_so() -> None:
         "@everyone <!-- --> \\| &lt;",
         "\x1b[31mred \u202e",
         "&#124; &amp;",
+        "www.evil.example WWW.evil.example",
     ],
 )
 def test_what_others_wrote_stays_text(text: str) -> None:
     """Nothing that Markdown or HTML would heed is left, and the text is still there to be read."""
     cell = plain(text)
     assert not set(cell) & set("|<>[]()*_`~!@:\\\n\x1b\u202e")
+    assert "www." not in cell.lower()
     assert "&#124" not in plain("&#124;").replace("&amp;#124", "")
     rows = [line for line in summary([story(grant=text)]).split("\n") if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1

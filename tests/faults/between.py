@@ -21,6 +21,7 @@ class Between:
     Attributes:
         address: where it listens.
         asked: the request lines that it was sent, in order.
+        requests: all that they said, to the byte.
         passed: those that reached the server.
         fault: what happens, instead of being passed on, to a request whose line has `where` in it.
         where: a piece of a request line.
@@ -31,6 +32,7 @@ class Between:
 
     def __init__(self, address: str) -> None:
         self.asked: list[str] = []
+        self.requests: list[bytes] = []
         self.passed: list[str] = []
         self.fault: Fault = pass_on
         self.where = ""
@@ -72,6 +74,7 @@ class Between:
             if not line:
                 return
             self.asked.append(line)
+            self.requests.append(request)
             if self._is_met_by(line):
                 self.fault(self, client, request)
             else:
@@ -179,7 +182,7 @@ def endless_body(_: Between, client: socket.socket, __: bytes) -> None:
 
 def endless_chunk(_: Between, client: socket.socket, __: bytes) -> None:
     """A chunk of less than nothing, which some readers take for all that comes."""
-    client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n")
+    client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
     while True:
         client.sendall(b"0," * (1 << 15))
 

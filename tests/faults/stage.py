@@ -6,9 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ci_identity import errors
 from ci_identity.errors import CiIdentityError
@@ -58,13 +60,14 @@ class Faulty:
     """A job of the sandbox's world with something between it and each of its servers.
 
     Attributes:
+        world: whose job it is.
         job: the job, whose state folder may not be there yet.
         tokens: between it and its CI's token endpoint.
         vault: between it and OpenBao.
     """
 
     def __init__(self, world: World, folder: Path, tokens: Between, vault: Between) -> None:
-        self._world = world
+        self.world = world
         self.job = Job.of(world, folder / "state")
         self.folder = folder
         self.tokens, self.vault = tokens, vault
@@ -83,7 +86,7 @@ class Faulty:
 
     def begin_again(self) -> None:
         """Forget what has happened so far."""
-        self.watch = Watch(self._world.openbao)
+        self.watch = Watch(self.world.openbao)
         shutil.rmtree(self.job.state, ignore_errors=True)
         self.mark.unlink(missing_ok=True)
 
@@ -110,7 +113,7 @@ class Faulty:
     def secrets(self) -> set[str]:
         """What nobody may show: tokens of the job and of the server, values, the bearer."""
         asked = [entry["request"].get("data") or {} for entry in self.watch.entries]
-        values = {self._world.secrets[name].reveal() for name in ("password", "licence")}
+        values = {self.world.secrets[name].reveal() for name in ("password", "licence")}
         return {
             *(data["jwt"] for data in asked if "jwt" in data),
             *self.watch.tokens,
@@ -140,12 +143,12 @@ class Faulty:
         assert not self.watch.logins or events[0] == "requested"
         assert not events or verify(self.job.state / "ledger.jsonl").is_torn == torn_end
         # What was issued has ended, or that it may not have is loud.
-        alive = [a for a in self._issued() if is_alive(self._world.openbao, a)]
+        alive = [a for a in self._issued() if is_alive(self.world.openbao, a)]
         if alive:
             assert ended.code == 125, ended.stderr
             assert any(words in ended.stderr for words in SAID_TO_BE_ALIVE), ended.stderr
             for accessor in alive:
-                self._world.openbao.client().auth.token.revoke_accessor(accessor)
+                self.world.openbao.client().auth.token.revoke_accessor(accessor)
         # Nothing of ours is left but the ledger.
         left = {path.name for path in self.job.state.glob("*")}
         assert left <= {"ledger.jsonl"}
@@ -190,3 +193,10 @@ class Ended:
         for secret in secrets:
             assert secret not in said, "a secret was shown"
         assert "\x1b" not in said
+
+
+@pytest.fixture
+def faulty(world: World, tmp_path: Path) -> Iterator[Faulty]:
+    """A job of the sandbox's world, whose servers fail as they are told."""
+    with Between(world.issuer.address) as tokens, Between(world.openbao.address) as vault:
+        yield Faulty(world, tmp_path, tokens, vault)

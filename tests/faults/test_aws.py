@@ -1,6 +1,7 @@
 """STS and the token endpoint fail, at the first exchange and while a step is served."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,7 +125,7 @@ def test_sts_whose_clock_is_ten_minutes_off(aws: Aws, sts: Sts, minutes: int) ->
     ended = aws.exec("deploy-web", sys.executable, "-c", PATIENT_STEP, "1")
     assert ended.code == 0
     assert ended.stdout == "200\n"
-    assert "this machine's clock is 60" in ended.stderr
+    assert re.search("this machine's clock is (599|60[0-2]) s", ended.stderr)
 
 
 def test_no_proc(aws: Aws) -> None:
