@@ -49,6 +49,7 @@ TRANSIENT_STATUS = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
 """Worth another try. 412 is Vault's answer while a token replicates (vault-action #332)."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OK = 200
 _HTTP_PORT = 80
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ class Response(Record):
     @property
     def is_ok(self) -> bool:
         """True for 200 OK."""
-        return self.status == 200  # noqa: PLR2004
+        return self.status == _OK
 
     def json(self) -> Answer:
         """Return the answer in it."""
@@ -266,10 +267,14 @@ class _Call:
         self._request = request
         self._host = host
         self._left = left
+        self._is_over = False
 
     def made(self) -> Response:
         """Make the call."""
         self._connect()
+        if self._is_over:  # given up while a name was looked up: nobody waits for an answer
+            self._connection.close()
+            raise self._unanswered(TimeoutError())
         try:
             self._connection.request(*self._request)
         except (ValueError, UnicodeError):  # its text would show what is in the header
@@ -284,7 +289,8 @@ class _Call:
             raise self._unanswered(error) from None
 
     def give_up(self) -> None:
-        """Close the connection under the thread that may still use it."""
+        """Close the connection under the thread that may still use it, or is yet to open it."""
+        self._is_over = True
         if (opened := self._connection.sock) is not None:
             with suppress(OSError):  # it was closed already
                 opened.shutdown(socket.SHUT_RDWR)
@@ -308,13 +314,14 @@ class _Call:
         opened.settimeout(min(READ_TIMEOUT, self._left))
 
     def _answer(self, response: HTTPResponse) -> Response:
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        body = response.read(MAX_BODY + 1)
+        headers = _framed(response)
+        body = _body(response)
         if len(body) > MAX_BODY:
             message = f"{self._host}: the answer is larger than {MAX_BODY} bytes"
             raise ProviderAnswerError(message)
-        if response.length:  # how much of what was promised did not come
-            raise ConnectionResetError
+        missing = response.length  # None: it was not told how much would come
+        if missing or (missing is None and not body and not response.chunked):
+            raise ConnectionResetError  # in the middle of the body, or of the header
         if headers.get("content-encoding", "identity") != "identity":
             message = f"{self._host}: the answer is packed, which nobody asked for"
             raise ProviderAnswerError(message)
@@ -324,6 +331,30 @@ class _Call:
 
     def _unanswered(self, error: Exception) -> CiIdentityError:
         return UnansweredError(f"{self._host}: no answer ({_reason(error)})", retry_after=0.0)
+
+
+def _framed(response: HTTPResponse) -> dict[str, str]:
+    """Return the header of an answer of which there is no doubt where it ends (RFC 9112, 6.3).
+
+    Raises:
+        HTTPException: there is, or it is an interim one, which `http.client` takes for the last.
+    """
+    named = [(name.lower(), value) for name, value in response.getheaders()]
+    lengths = {value for name, value in named if name == "content-length"}
+    if response.status < _OK or len(lengths) > 1 or not all(map(str.isdecimal, lengths)):
+        raise HTTPException
+    return dict(named)
+
+
+def _body(response: HTTPResponse) -> bytes:
+    """Return what an answer has, or a little more than we take of it."""
+    if not response.chunked:
+        return response.read(MAX_BODY + 1)
+    body = bytearray()
+    # Not `read`, which takes a chunk whole: one of -1 bytes is all that ever comes.
+    while len(body) <= MAX_BODY and (piece := response.read1(MAX_BODY)):
+        body += piece
+    return bytes(body)
 
 
 def _reason(error: Exception) -> str:

@@ -115,6 +115,7 @@ class _Connection:
 
 
 class _Response:
+    chunked = False
     length = 0
     will_close = True
 

@@ -32,14 +32,16 @@ IMPATIENT = (
     "-c",
     """
 import sys
-from ci_identity import _http, cli, run, session
-from ci_identity.exchangers.aws import exchange
-from ci_identity.exchangers.vault import client
+from importlib import import_module
+from ci_identity import _http, cli
 from ci_identity.sources import endpoint
 
 _http.CONNECT_TIMEOUT = _http.READ_TIMEOUT = 1.5
-_http.TOTAL_TIMEOUT = endpoint.MINT_BUDGET = exchange.RETRY_BUDGET = client.RETRY_BUDGET = 2.0
-run.BUDGET = session.BUDGET = 2.0
+_http.TOTAL_TIMEOUT = endpoint.MINT_BUDGET = 2.0
+for name in ("aws.exchange", "vault.client"):
+    import_module(f"ci_identity.exchangers.{name}").RETRY_BUDGET = 2.0
+for name in ("run", "session"):
+    import_module(f"ci_identity.{name}").BUDGET = 2.0
 sys.argv[0] = "ci-identity"
 cli.whole_process()
 """,
@@ -145,7 +147,6 @@ class Faulty:
         # What was issued has ended, or that it may not have is loud.
         alive = [a for a in self._issued() if is_alive(self.world.openbao, a)]
         if alive:
-            assert ended.code == 125, ended.stderr
             assert any(words in ended.stderr for words in SAID_TO_BE_ALIVE), ended.stderr
             for accessor in alive:
                 self.world.openbao.client().auth.token.revoke_accessor(accessor)

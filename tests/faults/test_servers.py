@@ -37,10 +37,11 @@ def test_a_server_that_fails_for_good(faulty: Faulty, phase: str, fault: str) ->
     break_at(faulty, phase, fault)
     ended = faulty.exec()
     faulty.assert_sound(ended)
-    if phase != "shorten":  # whose failure is a warning: the step's own token is short
+    if (phase, fault) == ("revoke", "half a body"):  # which has none: its status is all there is
+        assert "revoked; the server confirmed it" in ended.stderr
+    elif phase != "shorten":  # whose refusal is a warning: the step's own token is short
         assert ended.code == 125
-        assert len(ended.errors) == 1
-    assert faulty.has_run == (phase in {"shorten", "revoke"} and faulty.has_run)
+        assert faulty.has_run == (phase == "revoke")
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -50,7 +51,8 @@ def test_a_server_that_fails_once(faulty: Faulty, phase: str, fault: str) -> Non
     break_at(faulty, phase, fault, times=1)
     ended = faulty.exec()
     faulty.assert_sound(ended)
-    print(ended.code, ended.stderr)
+    assert ended.code == 0
+    assert faulty.has_run
 
 
 @pytest.mark.parametrize("phase", PHASES)
