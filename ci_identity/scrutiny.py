@@ -1,5 +1,6 @@
 """What an issued credential must be before it is delivered."""
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -51,9 +52,20 @@ def check_values(variables: Mapping[str, Delivered], served: Iterable[Secret] = 
         if "\0" in text:
             message = f"{name}: the value has a NUL byte, which no environment variable can hold"
             raise DeliveryError(message, hint="store it as base64, and decode it in the step")
+        if not _is_encodable(text):
+            message = f"{name}: the value has half a character, which has no encoding"
+            raise DeliveryError(message, hint="store it as base64, and decode it in the step")
         if not given.is_public and len(encode(text).strip()) < MIN_SECRET:
             message = f"{name}: the value is shorter than {MIN_SECRET} bytes"
             raise ShortSecretError(message)
     if any(len(encode(secret.reveal()).strip()) < MIN_SECRET for secret in served):
         message = f"the provider gave a secret of under {MIN_SECRET} bytes"
         raise ShortSecretError(message)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci_identity.errors import ShortSecretError, TokenLifeError
+from ci_identity.errors import DeliveryError, ShortSecretError, TokenLifeError
 from ci_identity.model import Delivered
 from ci_identity.scrutiny import check_life, check_values
 from ci_identity.secret import Secret
@@ -43,3 +43,11 @@ def test_secret_that_cannot_be_masked_is_refused() -> None:
         check_values({"A": Delivered(value=Secret("x"))})
     with pytest.raises(ShortSecretError, match="the provider gave"):
         check_values({}, [Secret("x")])
+
+
+@pytest.mark.parametrize("text", ["a NUL \0 byte", "half a character \ud800"])
+def test_value_that_no_variable_can_hold_is_refused(text: str) -> None:
+    """The error names the variable and says what to do, before anything is started."""
+    with pytest.raises(DeliveryError, match="^A: ") as caught:
+        check_values({"A": Delivered(value=Secret(text))})
+    assert text not in str(caught.value)

@@ -155,7 +155,9 @@ def test_modules_in_the_working_folder(faulty: Faulty) -> None:
     mark = faulty.folder / "stolen"
     for name in ("json", "requests", "yaml", "ssl", "ci_identity", "sitecustomize"):
         (faulty.folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
-    faulty.job.environ.update(PYTHONPATH=str(faulty.folder), PYTHONSTARTUP=f"{faulty.folder}/json.py")
+    faulty.job.environ.update(
+        PYTHONPATH=str(faulty.folder), PYTHONSTARTUP=f"{faulty.folder}/json.py"
+    )
     done = faulty.job.run([*EXEC, "/bin/true"], cwd=faulty.folder)
     assert done.returncode == 0, done.stderr.decode()
     assert not mark.exists()
@@ -238,9 +240,7 @@ def test_a_grants_file_that_names_such_an_address(faulty: Faulty, address: str) 
 
 @pytest.mark.parametrize("name", ["ACTIONS_ID_TOKEN_REQUEST_URL", "VAULT_ADDR"])
 @pytest.mark.parametrize("address", ADDRESSES[:8])
-def test_an_environment_that_names_such_an_address(
-    faulty: Faulty, name: str, address: str
-) -> None:
+def test_an_environment_that_names_such_an_address(faulty: Faulty, name: str, address: str) -> None:
     """Nor for one that the environment names."""
     path = faulty.folder / "grants.yml"
     text = path.read_text().replace(f"      address: {faulty.vault.address}\n", "")
