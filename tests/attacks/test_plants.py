@@ -123,6 +123,21 @@ def test_a_pipe_that_a_variable_names(faulty: Faulty, name: str) -> None:
     faulty.assert_sound(faulty.exec())
 
 
+# ── what is left for others ──────────────────────────────────────────────────────────────────
+
+def test_a_later_step_finds_nothing(faulty: Faulty) -> None:
+    """What an earlier one was given is over: its folder is gone, its values open nothing."""
+    copy = faulty.folder / "copy"
+    faulty.job.environ["COPY"] = str(copy)
+    assert faulty.exec("env > $COPY").code == 0
+    variables = dict(
+        line.partition("=")[::2] for line in copy.read_text().splitlines() if "=" in line
+    )
+    assert not Path(variables["AWS_CONFIG_FILE"]).parent.exists()
+    assert [path.name for path in faulty.job.state.iterdir()] == ["ledger.jsonl"]
+    faulty.watch.assert_revoked()
+
+
 # ── what we run ──────────────────────────────────────────────────────────────────────────────
 
 PROGRAMS = ("sh", "bash", "env", "python", "python3", "git", "id", "ps", "ip", "openssl", "bao")
@@ -253,7 +268,7 @@ def test_an_environment_that_names_such_an_address(faulty: Faulty, name: str, ad
     assert faulty.vault.asked == []
 
 
-def test_whoever_listens_on_a_guessed_port(faulty: Faulty) -> None:
+def test_an_agent_that_was_planted(faulty: Faulty) -> None:
     """An agent that a variable plants is given our bearer for its own endpoint, and no token.
 
     It may feed us variables, but none that would steer the command.
