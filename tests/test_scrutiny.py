@@ -48,6 +48,6 @@ def test_secret_that_cannot_be_masked_is_refused() -> None:
 @pytest.mark.parametrize("text", ["a NUL \0 byte", "half a character \ud800"])
 def test_value_that_no_variable_can_hold_is_refused(text: str) -> None:
     """The error names the variable and says what to do, before anything is started."""
-    with pytest.raises(DeliveryError, match="^A: ") as caught:
+    with pytest.raises(DeliveryError, match=r"^A: ") as caught:
         check_values({"A": Delivered(value=Secret(text))})
     assert text not in str(caught.value)

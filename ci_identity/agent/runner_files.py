@@ -41,7 +41,7 @@ def append(variable: str, text: str, environ: Mapping[str, str]) -> bool:
     if not path:
         return False
     try:
-        with open(path, "a", encoding="utf-8", opener=_open_without_waiting) as file:  # noqa: PTH123
+        with open(path, "a", encoding="utf-8", opener=_open_without_waiting) as file:
             if file.tell() and not _ends_a_line(path):
                 file.write("\n")  # whoever wrote before may have left its line unfinished
             file.write(text)

@@ -10,18 +10,12 @@ from ci_identity.sandbox.world import World
 from tests.agent.job import GitHubJob
 from tests.step import COMMAND, EXEC, Job
 
-CLAIM = "\n".join([
-    "x",
-    "::set-env name=PATH::/tmp/evil",
-    "::add-mask::0",
-    "##[group]open",
-    "INJECTED=1",
-    "INJECTED<<END",
-    "1",
-    "END",
-    "| <img src=https://evil.example/x.png> [click](https://evil.example) www.evil.example |",
-    "\x1b]0;title\x07\x1b[2J\x9b31m\u202ereversed\r::error::r\x00\ud800",
-])  # fmt: skip
+CLAIM = (
+    "x\n::set-env name=PATH::/tmp/evil\n::add-mask::0\n##[group]open\n"
+    "INJECTED=1\nINJECTED<<END\n1\nEND\n"
+    "| <img src=https://evil.example/x.png> [click](https://evil.example) www.evil.example |\n"
+    "\x1b]0;title\x07\x1b[2J\x9b31m\u202ereversed\r::error::r\x00\ud800"
+)
 CLAIMS = {"actor": CLAIM, "check_run_id": CLAIM, "run_id": CLAIM, "run_attempt": CLAIM}
 COMMANDS = re.compile(r"^\s*::(?!add-mask::)|##\w*\[", re.MULTILINE)
 

@@ -125,6 +125,7 @@ def test_a_pipe_that_a_variable_names(faulty: Faulty, name: str) -> None:
 
 # ── what is left for others ──────────────────────────────────────────────────────────────────
 
+
 def test_a_later_step_finds_nothing(faulty: Faulty) -> None:
     """What an earlier one was given is over: its folder is gone, its values open nothing."""
     copy = faulty.folder / "copy"

@@ -1,3 +1,3 @@
 """The job of this room."""
 
-from tests.faults.stage import faulty as faulty
+from tests.faults.stage import faulty  # noqa: F401  # a fixture

@@ -33,15 +33,21 @@ IMPATIENT = (
     """
 import sys
 from importlib import import_module
-from ci_identity import _http, cli
-from ci_identity.sources import endpoint
+from ci_identity import cli
 
-_http.CONNECT_TIMEOUT = _http.READ_TIMEOUT = 1.5
-_http.TOTAL_TIMEOUT = endpoint.MINT_BUDGET = 2.0
-for name in ("aws.exchange", "vault.client"):
-    import_module(f"ci_identity.exchangers.{name}").RETRY_BUDGET = 2.0
-for name in ("run", "session"):
-    import_module(f"ci_identity.{name}").BUDGET = 2.0
+for name, limit, seconds in (
+    ("_http", "CONNECT_TIMEOUT", 1.5),
+    ("_http", "READ_TIMEOUT", 1.5),
+    ("_http", "TOTAL_TIMEOUT", 2.0),
+    ("sources.endpoint", "MINT_BUDGET", 2.0),
+    ("exchangers.aws.exchange", "RETRY_BUDGET", 2.0),
+    ("exchangers.vault.client", "RETRY_BUDGET", 2.0),
+    ("ending", "BUDGET", 2.0),
+    ("session", "BUDGET", 2.0),
+):
+    module = import_module(f"ci_identity.{name}")
+    assert getattr(module, limit) > seconds
+    setattr(module, limit, seconds)
 sys.argv[0] = "ci-identity"
 cli.whole_process()
 """,

@@ -153,7 +153,9 @@ def test_an_answer_whose_end_is_unclear(raw: bytes) -> None:
 WHOLE = {
     "length": GOOD,
     "the same length twice": GOOD.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n"),
-    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ngo\r\n2;x=y\r\nod\r\n0\r\n\r\n",
+    "chunks": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ngo\r\n2;x=y\r\nod\r\n0\r\n\r\n"
+    ),
     "trailer": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n0\r\n"
         b"Content-Length: 99\r\nLocation: http://192.0.2.1/\r\n\r\n"
@@ -261,9 +263,9 @@ def network(ca: trustme.CA, tmp_path: Path) -> Network:
 
 def certificates(ca: trustme.CA) -> dict[str, trustme.LeafCert]:
     """Return what servers may show that we do not believe."""
-    import datetime  # noqa: PLC0415  # for the one that is over
+    import datetime as dt  # noqa: PLC0415  # for the one that is over
 
-    over = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+    over = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
     return {
         "wrong name": ca.issue_cert("vault.acme.example"),
         "wrong address": ca.issue_cert("127.0.0.2"),
@@ -283,9 +285,12 @@ def test_a_certificate_that_proves_nothing(ca: trustme.CA, network: Network, kin
     def behave(client: socket.socket) -> None:
         heard.extend(client.recv(4096))
 
-    with serving(tls(certificates(ca)[kind], behave)) as server, HttpSession(network) as http:
-        with pytest.raises(TlsError):
-            http.get(f"https://127.0.0.1:{server.port}/", headers={"Authorization": "SECRET"})
+    with (
+        serving(tls(certificates(ca)[kind], behave)) as server,
+        HttpSession(network) as http,
+        pytest.raises(TlsError),
+    ):
+        http.get(f"https://127.0.0.1:{server.port}/", headers={"Authorization": "SECRET"})
     assert not heard
 
 
@@ -301,9 +306,12 @@ def test_an_old_tls(ca: trustme.CA, network: Network) -> None:
     """TLS 1.1 is none."""
     old = ssl.TLSVersion.TLSv1_1
     behave = tls(ca.issue_cert("127.0.0.1"), saying(GOOD), maximum_version=old, minimum_version=old)
-    with serving(behave) as server, HttpSession(network) as http:
-        with pytest.raises(ProviderUnavailableError):
-            http.get(f"https://127.0.0.1:{server.port}/")
+    with (
+        serving(behave) as server,
+        HttpSession(network) as http,
+        pytest.raises(ProviderUnavailableError),
+    ):
+        http.get(f"https://127.0.0.1:{server.port}/")
 
 
 NO_TLS: dict[str, Behaviour] = {
@@ -331,9 +339,12 @@ def test_a_tls_that_is_cut_in_the_body(ca: trustme.CA, network: Network) -> None
         request(client)
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nstale")
 
-    with serving(tls(ca.issue_cert("127.0.0.1"), behave)) as server:
-        with HttpSession(network) as http, pytest.raises(UnansweredError):
-            http.get(f"https://127.0.0.1:{server.port}/")
+    with (
+        serving(tls(ca.issue_cert("127.0.0.1"), behave)) as server,
+        HttpSession(network) as http,
+        pytest.raises(UnansweredError),
+    ):
+        http.get(f"https://127.0.0.1:{server.port}/")
 
 
 # ── proxies ──────────────────────────────────────────────────────────────────────────────────
@@ -348,7 +359,7 @@ REFUSALS: dict[str, Behaviour] = {
     "nothing": saying(b""),
     "an answer of its own": saying(b"HTTP/1.1 200 OK\r\n\r\n" + GOOD),
     "half a header": saying(b"HTTP/1.1 200 Connection est"),
-    "silence": lambda client: time.sleep(3),
+    "silence": lambda _: time.sleep(3),
     "endless header": saying(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000),
 }
 
@@ -384,10 +395,12 @@ def test_a_proxy_that_plays_the_server(ca: trustme.CA) -> None:
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         tls(ca.issue_cert("vault.acme.example"), saying(GOOD))(client)
 
-    with serving(behave) as server:
-        with HttpSession(Network(proxy=f"http://127.0.0.1:{server.port}")) as http:
-            with pytest.raises(TlsError):
-                http.get(TARGET, headers={"X-Vault-Token": "TOKEN"})
+    with (
+        serving(behave) as server,
+        HttpSession(Network(proxy=f"http://127.0.0.1:{server.port}")) as http,
+        pytest.raises(TlsError),
+    ):
+        http.get(TARGET, headers={"X-Vault-Token": "TOKEN"})
 
 
 def test_the_largest_answer_is_bounded_however_it_comes() -> None:

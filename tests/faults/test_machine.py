@@ -82,15 +82,15 @@ def test_a_ledger_that_is_a_device(faulty: Faulty, device: str) -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_log_that_takes_nothing(faulty: Faulty, stream: str) -> None:
     """Where our own words cannot be written the credential ends all the same."""
+    script = "echo said >&2; true"
     with Path("/dev/full").open("wb") as full:
-        other = {"stdout": "stderr", "stderr": "stdout"}[stream]
-        options = {stream: full, other: subprocess.PIPE}
         done = subprocess.run(
-            [*IMPATIENT, "exec", "--grant", "migrate-db", "--", "sh", "-c", "echo said >&2; true"],
+            [*IMPATIENT, "exec", "--grant", "migrate-db", "--", "sh", "-c", script],
             env=faulty.job.environ,
             stdin=subprocess.DEVNULL,
+            stdout=full if stream == "stdout" else subprocess.PIPE,
+            stderr=full if stream == "stderr" else subprocess.PIPE,
             check=False,
-            **options,
         )
     assert done.returncode == (125 if stream == "stderr" else 0)
     faulty.watch.assert_revoked()

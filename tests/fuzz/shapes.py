@@ -16,10 +16,11 @@ some = settings(
 """How many examples of each: seconds in all, or minutes."""
 
 NASTY_TEXTS = (
-    "", " ", "\0", "\r\n", "a\r\nX-Other: b", "\n::set-env name=A::b", "##[error]", "\x1b[2J", "\u202e",
-    "\ud800", "\udcff", "é", "𝟙", "٣", "0", "-1", "1e999", "NaN", "null", "true", "../../etc/passwd",
-    "/dev/full", "http://192.0.2.1/", "${jndi:ldap://x}", "{{7*7}}", "%s%n", "A" * 5000, "*", "[", "&x *x",
-)  # fmt: skip
+    *("", " ", "\0", "\r\n", "a\r\nX-Other: b", "\n::set-env name=A::b", "##[error]", "\x1b[2J"),
+    *("\u202e", "\ud800", "\udcff", "é", "\u0663", "0", "-1", "1e999", "NaN", "null", "true"),
+    *("../../etc/passwd", "/dev/full", "http://192.0.2.1/", "${jndi:ldap://x}", "{{7*7}}", "%s%n"),
+    *("A" * 5000, "*", "[", "&x *x"),
+)
 NASTY_NUMBERS = (0, -1, 1 << 31, 1 << 63, 1 << 64, 10**400, -(10**400), 0.5, 1e308, float("inf"))
 
 texts = st.sampled_from(NASTY_TEXTS) | st.text(st.characters(codec=None), max_size=20)

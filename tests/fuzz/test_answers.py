@@ -1,7 +1,7 @@
-"""Providers that answer in every shape: a credential, or one error; never a traceback or a secret."""
+"""Providers that answer in every shape: a credential, or one error, and nothing secret is said."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ci_identity import _http
 from ci_identity.errors import CiIdentityError
-from ci_identity.exchangers.interface import Exchanger, ExchangeRequest
 from ci_identity.exchangers import exchanger_for
+from ci_identity.exchangers.interface import Exchanger, ExchangeRequest
 from ci_identity.grants.load import parse as parse_grants
 from ci_identity.model import Grant, SubjectToken, UnverifiedClaims
 from ci_identity.sandbox.claims import github_claims
@@ -86,7 +86,10 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     "sys/capabilities-self": {"request_id": "r", "data": RIGHTS},
     "secret/data/shop": {
         "request_id": "r",
-        "data": {"data": {"a": SECRET}, "metadata": {"version": 1, "created_time": "2026-01-01T00:00:00Z"}},
+        "data": {
+            "data": {"a": SECRET},
+            "metadata": {"version": 1, "created_time": "2026-01-01T00:00:00Z"},
+        },
     },
     "database/creds/shop": {
         "request_id": "r",
@@ -305,7 +308,10 @@ def test_token_endpoints_of_every_shape(body: bytes, status: int) -> None:
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN": SECRET,
     }
     with answering("github/token", status, body):
+        source = GitHubSource(environ, now=lambda: datetime.now(UTC), pause=lambda _: None)
+        said = ""
         try:
-            GitHubSource(environ, now=lambda: datetime.now(UTC), pause=lambda _: None).fetch("me")
+            source.fetch("me")
         except CiIdentityError as error:
-            assert SECRET not in f"{error}{error.cause}{error.hint}"
+            said = f"{error}{error.cause}{error.hint}"
+    assert SECRET not in said

@@ -70,7 +70,9 @@ def look(path: Path) -> None:
         lambda: list(plan.live(plan.stories(read(path)), path, NOW)),
         lambda: plan.cut_roles(plan.stories(read(path))),
         lambda: Ledger(path).append(
-            Entry(event=Event.DENIED, lease="1", grant="g", step=None, target="t", identity={}, at=NOW)
+            Entry(
+                event=Event.DENIED, lease="1", grant="g", step=None, target="t", identity={}, at=NOW
+            )
         ),
     ):
         try:
@@ -97,7 +99,9 @@ def test_ledgers_of_anything(ledger: Path, pieces: list[bytes]) -> None:
     st.booleans(),
 )
 def test_ledgers_with_one_other_entry(
-    ledger: Path, change: tuple[int, Any], is_hashed: bool  # noqa: FBT001  # drawn
+    ledger: Path,
+    change: tuple[int, Any],
+    is_hashed: bool,  # noqa: FBT001  # drawn
 ) -> None:
     """One field is missing, another thing, or new; with a hash that fits, or without one."""
     from ci_identity.ledger.entry import digest  # noqa: PLC0415  # for this test alone
@@ -114,7 +118,10 @@ def test_ledgers_with_one_other_entry(
 
 
 @some
-@given(st.integers(0, sum(map(len, WHOLE))), st.binary(max_size=20) | texts.map(lambda t: t.encode("utf-8", "surrogatepass")))
+@given(
+    st.integers(0, sum(map(len, WHOLE))),
+    st.binary(max_size=20) | texts.map(lambda t: t.encode("utf-8", "surrogatepass")),
+)
 def test_ledgers_that_were_edited(ledger: Path, place: int, piece: bytes) -> None:
     """Some bytes are others."""
     whole = b"".join(WHOLE)
