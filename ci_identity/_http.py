@@ -90,6 +90,14 @@ class Answer:
         """Return the object at `path`."""
         return cast("Mapping[str, object]", self._typed(dict, path))
 
+    def texts(self, *path: str) -> list[str]:
+        """Return the texts of the list at `path`; none if nothing is there."""
+        found = [] if self.get(*path) is None else self._typed(list, path)
+        if all(isinstance(one, str) for one in cast("list[object]", found)):
+            return found
+        message = f"{self._host}: the answer has no {'.'.join(path)} of texts"
+        raise ProviderAnswerError(message)
+
     def get(self, *path: str) -> object:
         """Return whatever is at `path`, or `None`."""
         found = self._body

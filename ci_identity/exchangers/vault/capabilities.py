@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from typing import cast
 
 from ci_identity.errors import VaultPolicyError
 from ci_identity.exchangers.interface import ExchangeRequest
@@ -80,11 +79,7 @@ def _capabilities(
         lacking = [f"{below}sys/capabilities-self", *needed(has_child=bool(target.policies))]
         policy = "\n".join(policy_text(path, "update") for path in lacking)
         raise _policy_error(target, policy, is_own=False) from None
-    found = {path: answer.get("data", path) for path in paths}
-    return {
-        path: cast("list[str]", rights) if isinstance(rights, list) else []
-        for path, rights in found.items()
-    }
+    return {path: answer.texts("data", path) for path in paths}
 
 
 def _policy_error(target: VaultTarget, policy: str, *, is_own: bool) -> VaultPolicyError:

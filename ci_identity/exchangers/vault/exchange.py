@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import cast
 
 from ci_identity._address import check_address
 from ci_identity._http import Answer
@@ -160,8 +159,8 @@ class VaultExchanger:
 
     def _check_child(self, answer: Answer) -> None:
         """Check the answer against the question, whatever the server says that it did."""
-        given = cast("list[str]", answer.get("auth", "token_policies") or [])
-        inherited = cast("list[str]", answer.get("auth", "identity_policies") or [])
+        given = answer.texts("auth", "token_policies")
+        inherited = answer.texts("auth", "identity_policies")
         if not set(given) <= set(self._target.policies) or inherited:
             more = sorted({*given, *inherited} - set(self._target.policies))
             message = f"the step's token would have more policies than asked: {', '.join(more)}"

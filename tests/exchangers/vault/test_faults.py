@@ -155,6 +155,24 @@ def test_child_with_a_longer_life_than_asked_is_refused(shop: Shop, front: Front
     assert isinstance(shop.refuse(shop.target(address=front.address)), TokenLifeError)
 
 
+@pytest.mark.parametrize(
+    ("asked", "path", "value"),
+    [
+        (CREATE, ("auth", "token_policies"), [["shop-db"]]),
+        (CREATE, ("auth", "identity_policies"), True),
+        (CAPABILITIES, ("data", CREATE), [[]]),
+        (CAPABILITIES, ("data", CREATE), "update"),
+    ],
+)
+def test_policies_and_rights_are_lists_of_texts(
+    shop: Shop, front: Front, asked: str, path: tuple[str, ...], value: object
+) -> None:
+    """Whatever else stands there is no answer of Vault, and nothing is read from it."""
+    front.faults[asked] = [with_(value=value, path=path)]
+    error = shop.refuse(shop.target(address=front.address))
+    assert type(error) is ProviderAnswerError
+
+
 def test_kind_of_token_that_nobody_knows(shop: Shop, front: Front) -> None:
     """Only a service token will do, whatever kinds there may be."""
     front.faults[LOGIN] = [with_(value="default-batch", path=("auth", "token_type"))]
