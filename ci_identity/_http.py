@@ -92,10 +92,11 @@ class Answer:
 
     def texts(self, *path: str) -> list[str]:
         """Return the texts of the list at `path`; none if nothing is there."""
-        found = [] if self.get(*path) is None else self._typed(list, path)
-        if all(isinstance(one, str) for one in cast("list[object]", found)):
-            return found
-        message = f"{self._host}: the answer has no {'.'.join(path)} of texts"
+        found = cast("list[object]", self._typed(list, path) if self.get(*path) else [])
+        texts = [one for one in found if isinstance(one, str)]
+        if len(texts) == len(found):
+            return texts
+        message = f"{self._host}: the answer has something else than texts in {'.'.join(path)}"
         raise ProviderAnswerError(message)
 
     def get(self, *path: str) -> object:
@@ -389,7 +390,10 @@ def _within(seconds: float, host: str, call: Callable[[], T]) -> T:
             failed.append(error)
 
     thread = threading.Thread(target=run, name=f"request to {host}", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no more may be started: what is to be revoked is revoked all the same
+        return call()
     deadline = time.monotonic() + seconds
     while thread.is_alive() and time.monotonic() < deadline:
         thread.join(0.1)

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
 from ci_identity.session import Session
@@ -13,13 +14,17 @@ _log = logging.getLogger("ci_identity")
 def close_all(sessions: Sequence[Session], *, is_pressing: bool) -> None:
     """End every session that is open, all at once: no provider waits for a slow one."""
     budget = BUDGET_WHEN_CANCELLED if is_pressing else BUDGET
-    threads = [
-        threading.Thread(target=session.close, kwargs={"budget": budget}, name="revocation")
-        for session in sessions
-        if session.is_open
-    ]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    for session in sessions:
+        if session.is_open:
+            close = partial(session.close, budget=budget)
+            thread = threading.Thread(target=close, name="revocation")
+            try:
+                thread.start()
+            except RuntimeError:  # no more may be started: one after the other, then
+                close()
+            else:
+                threads.append(thread)
     for thread in threads:
         thread.join()
 

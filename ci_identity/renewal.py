@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ci_identity.errors import (
     CiIdentityError,
+    DeliveryError,
     DeniedError,
     ExchangeError,
     LedgerTamperedError,
@@ -71,8 +72,17 @@ class Renewal:
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin.
+
+        Raises:
+            DeliveryError: no more threads may be started.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError:
+            message = "nothing could be renewed: no more threads may be started"
+            hint = "raise the limit on processes: `ulimit -u`, or that of the container"
+            raise DeliveryError(message, hint=hint) from None
 
     def stop(self, timeout: float) -> None:
         """End within `timeout` seconds; a request that is under way may outlive that."""

@@ -106,6 +106,8 @@ class Supervision:
             try:
                 with ExitStack() as childs_ends:
                     streams = self._open(childs_ends)
+                    for relay in self._relays:  # before there is anybody whom nobody would hear
+                        relay.start()
                     if self._terminal:
                         typing.enter_context(self._terminal.typing())
                     self._pid = spawn(path, command, environ, streams, self._signals.before)
@@ -113,7 +115,7 @@ class Supervision:
                 return not_started(command[0], error)
             finally:
                 for relay in self._relays:
-                    (relay.start if self._pid else relay.abort)()
+                    relay.abort()
             return self._supervise()
 
     def _open(self, childs_ends: ExitStack) -> Streams:
@@ -150,7 +152,7 @@ class Supervision:
             if found and found.si_signo != signal.SIGCHLD:
                 self._forward(found)
         self._end_rest()
-        if revocation is not None:
+        if revocation is not None and revocation.is_alive():
             revocation.join()
         for problem in self.lost:
             _log.error("the command's output was cut off: %s", problem)
@@ -160,7 +162,10 @@ class Supervision:
         if self._status is None:
             _log.warning("revoking while the command still runs")
         thread = threading.Thread(target=self._revoke, name="revocation")
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no more may be started; nobody is heard meanwhile, but it ends
+            self._revoke()
         return thread
 
     def _end_rest(self) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ci_identity.delivery.process import hide_memory
+from ci_identity.errors import DeliveryError
 
 _READY = b"."
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
@@ -24,12 +25,22 @@ def detach() -> Callable[[Path], None] | int:
     Returns:
         In the child what it calls when it is ready: with the file that takes the place of its
         output. In the parent the exit code: 0 if the child is ready.
+
+    Raises:
+        DeliveryError: there can be no further process.
     """
-    waiting, ready = os.pipe()
+    try:
+        waiting, ready = os.pipe()
+    except OSError as error:
+        raise _cannot_start(error) from None
     sys.stdout.flush()
     sys.stderr.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise _cannot_start(error) from None
     if child:
         os.close(ready)
         for signo in _PASSED_ON:
@@ -42,6 +53,11 @@ def detach() -> Callable[[Path], None] | int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return lambda log: _leave(ready, log)
+
+
+def _cannot_start(error: OSError) -> DeliveryError:
+    message = f"the agent's process cannot be started: {error.strerror}"
+    return DeliveryError(message, hint="check the limits on open files and processes")
 
 
 def _wait(child: int, waiting: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from ci_identity.delivery.connection import CHUNK, IDLE_TIMEOUT, Connection
+from ci_identity.errors import DeliveryError
 
 _log = logging.getLogger("ci_identity")
 
@@ -181,11 +182,19 @@ def _survive(call: Callable[[], None], connections: Sequence[Connection]) -> Non
 
 
 def start_thread(run: Callable[[], None], name: str) -> threading.Thread:
-    """Start a thread that takes no signals: those are for the thread that waits for them."""
+    """Start a thread that takes no signals: those are for the thread that waits for them.
+
+    Raises:
+        DeliveryError: no more may be started.
+    """
     thread = threading.Thread(target=run, name=name, daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         thread.start()
+    except RuntimeError:
+        message = "there can be no endpoint: no more threads may be started"
+        hint = "raise the limit on processes: `ulimit -u`, or that of the container"
+        raise DeliveryError(message, hint=hint) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return thread

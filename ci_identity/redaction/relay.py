@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from ci_identity.errors import DeliveryError
 from ci_identity.redaction.stream import Redactor
 
 _CHUNK = 1 << 16
@@ -52,12 +53,22 @@ class Relay:
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
     def start(self) -> None:
-        """Begin. The child's end must be closed here by now, or the end is never seen."""
-        self._thread.start()
+        """Begin. The end is seen when the child's end has been closed here too.
+
+        Raises:
+            DeliveryError: no more threads may be started.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError:
+            message = "nobody could read the command's output: no more threads may be started"
+            hint = "raise the limit on processes: `ulimit -u`, or that of the container"
+            raise DeliveryError(message, hint=hint) from None
 
     def abort(self) -> None:
-        """Close our end without having begun."""
-        os.close(self._source)
+        """Close our end if it has not begun."""
+        if self._thread.ident is None:
+            os.close(self._source)
 
     @property
     def is_running(self) -> bool:

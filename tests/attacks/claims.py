@@ -80,6 +80,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "tests/faults/test_servers.py",
         "tests/faults/test_aws.py",
         "tests/faults/test_machine.py",
+        "tests/faults/test_agent.py",
         "tests/exchangers/vault/test_faults.py",
     ),
     "bad-input": ("tests/fuzz", "tests/grants/test_malformed.py", "tests/grants/test_load.py"),

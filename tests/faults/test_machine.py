@@ -1,14 +1,18 @@
 """The machine itself fails a run: no room, no /proc, no descriptors, a clock that is wrong."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from ci_identity.sandbox.issuer import Issuer
-from tests.faults.stage import IMPATIENT, Faulty
+from ci_identity.sandbox.world import World
+from tests.faults.stage import IMPATIENT, LONGEST, Ended, Faulty
+from tests.step import EXEC, Job, Watch
 
 NEW_NAMESPACE = ("unshare", "--mount", "sh", "-c")
 needs_mounts = pytest.mark.skipif(
@@ -150,6 +154,29 @@ def test_few_descriptors(faulty: Faulty, count: int) -> None:
     ended.assert_sound(faulty.secrets)
     faulty.watch.assert_revoked(faulty.watch.logins)
     assert not faulty.has_run or "delivered" in faulty.events
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can be a user of its own")
+@pytest.mark.parametrize("count", range(1, 7))
+def test_few_threads(world: World, count: int) -> None:
+    """In a container that is out of processes: one clear error, or a run; and the end is the end.
+
+    The kernel counts those of a user, who is therefore one that nobody else is.
+    """
+    user = 61_000 + os.getpid() % 4000
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, user, user)
+    job, watch = Job.of(world, folder / "state"), Watch(world.openbao)
+    shutil.copyfile(world.grants_path, folder / "grants.yml")
+    job.environ["CI_IDENTITY_GRANTS"] = str(folder / "grants.yml")
+    limit = ("prlimit", f"--nproc={count}", "--")
+    become = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--")
+    ended = Ended(job.run([*limit, *become, *EXEC, "true"], timeout=LONGEST))
+    ended.assert_sound({one.reveal() for one in world.secrets.values() if len(one.reveal()) > 8})
+    assert ended.code in {0, 125, 126}
+    watch.assert_revoked(watch.logins)
+    assert "revoked; the server confirmed it" in ended.stderr
+    shutil.rmtree(folder)
 
 
 # ── clocks ───────────────────────────────────────────────────────────────────────────────────
