@@ -1,4 +1,4 @@
-"""The machine fails an agent: while it starts, while it points the later steps to it, as it ends."""
+"""The machine fails an agent: as it starts, as it points the later steps to it, as it ends."""
 
 from collections.abc import Iterator
 from pathlib import Path
