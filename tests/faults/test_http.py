@@ -178,10 +178,14 @@ def test_an_answer_that_nobody_has_asked_for(delay: float) -> None:
 
     def behave(client: socket.socket) -> None:
         request(client)
-        client.sendall(GOOD)
-        time.sleep(delay)
-        client.sendall(BAD)
+        if delay:
+            client.sendall(GOOD)
+            time.sleep(delay)
+            client.sendall(BAD)
+        else:
+            client.sendall(GOOD + BAD)
         request(client)
+        client.sendall(GOOD)
 
     with serving(behave, saying(GOOD)) as server, HttpSession(Network()) as http:
         url = f"http://127.0.0.1:{server.port}/"
