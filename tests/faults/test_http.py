@@ -185,6 +185,7 @@ def test_an_answer_that_nobody_has_asked_for(delay: float) -> None:
         else:
             client.sendall(GOOD + BAD)
         request(client)
+        client.sendall(GOOD)
 
     with serving(behave, saying(GOOD)) as server, HttpSession(Network()) as http:
         url = f"http://127.0.0.1:{server.port}/"
