@@ -87,8 +87,16 @@ class Recorder:
         """Record from now on, every `BEAT` seconds, that the lease is in use.
 
         Whoever looks at the ledger from another machine can tell a dead job by that.
+
+        Raises:
+            LedgerError: no more threads may be started.
         """
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        try:
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        except RuntimeError:
+            message = "it could not be recorded that the lease is in use: no thread may be started"
+            hint = "raise the limit on processes: `ulimit -u`, or that of the container"
+            raise LedgerError(message, hint=hint) from None
 
     def stop_heartbeat(self) -> None:
         """Let the lease be silent from now on; a beat that is under way may come after that."""

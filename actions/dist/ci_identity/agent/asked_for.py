@@ -69,9 +69,13 @@ def _fetched(candidates: Sequence[Source], audience: str) -> SubjectToken:
             failed.append(error)
 
     thread = Thread(target=run, name="the job's token")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no more may be started: one after the other, then
+        run()
     import_module("ci_identity.agent.holding")
-    thread.join()
+    if thread.ident is not None:
+        thread.join()
     if failed:
         raise failed[0]
     return done[0]

@@ -166,9 +166,10 @@ def plan(
         now: the time (UTC).
         otherwise: says of a target why none of the reapers ends what is from it.
     """
-    late = now - CLOCKS
+    late, since = now - CLOCKS, now - asked.dead_after
+    is_asked = asked.is_all or bool(asked.named)
     planned = (
-        _planned(left, reapers, asked, now, otherwise)
+        _planned(left, reapers, otherwise, is_due=is_asked or _is_dead(left.lease, since))
         for left in lefts
         if (not asked.named or left.id in asked.named) and not left.lease.is_over(late)
     )
@@ -178,19 +179,18 @@ def plan(
 def _planned(
     left: Left,
     reapers: Sequence[Reaper],
-    asked: Asked,
-    now: datetime,
     otherwise: Callable[[str], str],
+    *,
+    is_due: bool,
 ) -> Planned | None:
     judged = [(found, one) for one in reapers if (found := one.judge(left))]
     if left.lease.is_revoked and all(one.confirms for _, one in judged):
         return None
     if not judged:
         return Planned(left=left, verdict=Verdict.LEAVE, why=otherwise(left.target))
-    found, reaper = min(judged, key=lambda pair: pair[0].verdict is not Verdict.END)
-    if found.verdict is Verdict.LEAVE:
-        return Planned(left=left, verdict=Verdict.LEAVE, why=found.why, reaper=reaper)
-    if not (asked.is_all or asked.named or _is_dead(left.lease, now - asked.dead_after)):
+    can = (pair for pair in judged if pair[0].verdict is Verdict.END)
+    found, reaper = next(can, judged[0])
+    if found.verdict is not Verdict.LEAVE and not is_due:
         return Planned(left=left, verdict=Verdict.LEAVE, why=_RUNS, reaper=reaper)
     return Planned(left=left, verdict=found.verdict, why=found.why, reaper=reaper)
 
