@@ -28,7 +28,7 @@ LONGEST = 100
 
 IMPATIENT = (
     sys.executable,
-    "-I",
+    "-IB",  # or Python itself would keep pieces of modules on a disk that is full
     "-c",
     """
 import sys
