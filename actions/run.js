@@ -18,13 +18,16 @@ const OLDEST_MINOR = 11
 const WHERE_IF_NEW = `import sys; sys.version_info >= (3, ${OLDEST_MINOR}) and print(sys.executable)`
 const ELF = Buffer.from('\x7fELF')
 
-/** Return the path of a Python that is new enough, the first on PATH or else the tool cache's.
+/** Return the path of a Python that is new enough: the first program on PATH or in the tool cache.
  *
  * The log names it: earlier steps may have changed PATH.
  */
 function findPython () {
-  for (const candidate of [...onPath(), ...inToolCache()]) {
-    const python = fs.existsSync(candidate) && (isByName(candidate) ? candidate : asked(candidate))
+  const candidates = [...onPath(), ...inToolCache()].filter(candidate => fs.existsSync(candidate))
+  // A script, such as pyenv's, is asked last: it takes 100 ms to say which Python it would start.
+  const [programs, others] = [candidates.filter(isByName), candidates.filter(one => !isByName(one))]
+  for (const candidate of [...programs, ...others]) {
+    const python = programs.includes(candidate) ? candidate : asked(candidate)
     if (!python) continue
     console.log(`ci-identity: run by ${python}` + (python === candidate ? '' : `, found as ${candidate}`))
     return python

@@ -40,6 +40,15 @@ _PATIENCE, _IMPATIENCE = 20.0, 1.0
 """Seconds for one lease, retries included; and for the next where the server did not answer."""
 
 
+_LASTS = "its job ended all that the server can end; what is left ends by itself"
+_LASTING = {
+    "expiring": "ends by itself",
+    # A serial number is no secret: whoever writes a ledger could name anybody's certificate.
+    "certificate": "is not revoked from outside; by hand: `bao write MOUNT/revoke`",
+}
+"""Kinds of handles that a reaper does not end, and why."""
+
+
 class VaultReaper:
     """Revokes what was issued at its own server, to logins in its own namespace.
 
@@ -79,6 +88,8 @@ class VaultReaper:
             return Judgement(verdict=Verdict.LEAVE, why=_NO_HANDLE)
         if any(handle.value == _NO_ACCESSOR for handle in left.lease.handles):
             return Judgement(verdict=Verdict.LEAVE, why=_BATCH)
+        if left.lease.ends == {Event.EXPIRES}:
+            return Judgement(verdict=Verdict.LEAVE, why=_LASTS)
         return Judgement()
 
     def reap(
@@ -138,8 +149,9 @@ class _Ending:
             yield self._problem("a lease", revoke, rights.REVOKE_LEASE)
         for accessor in by_kind.pop("accessor", ()):
             yield self._problem("a token", partial(self._end_token, accessor), LOOK_UP)
-        for kind in by_kind:
-            yield f"this version cannot end a {kind} by its handle"
+        for kind, values in by_kind.items():
+            lasts = _LASTING.get(kind, f"this version knows no handle of the kind {kind}")
+            yield from (f"{value}: {lasts}" for value in values)
 
     def _problem(self, what: str, end: Callable[[], None], path: str) -> str | None:
         right = rights.policy_text(path, "update")

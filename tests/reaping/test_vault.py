@@ -13,7 +13,7 @@ import pytest
 from ci_identity.exchangers.vault.rights import policy_text
 from ci_identity.ledger.entry import Event
 from ci_identity.ledger.verify import read, verify
-from ci_identity.reaping.vault import RIGHTS
+from ci_identity.reaping.vault import _LASTS, RIGHTS
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
 from tests.audit import is_alive
@@ -234,12 +234,25 @@ def test_what_it_does_not_reach_is_told(
     assert row["until"].endswith("+00:00")
 
 
+def test_what_a_job_left_to_expire_is_no_failure(
+    reaper: Job, openbao: OpenBao, tmp_path: Path
+) -> None:
+    """A certificate whose step ended well is listed until its time, and the run succeeds."""
+    ledger, place, left = tmp_path / "job.jsonl", target(openbao), "expiring:ssh/issue/ci#7"
+    for event in (Event.ISSUED, Event.EXPIRES):
+        tell(ledger, event, "a" * 16, handle=left, target=place, age=LONG)
+    (row,) = reap(reaper, ledger)
+    assert (row["done"], row["why"]) == ("left", _LASTS)
+
+
 @pytest.mark.parametrize(
     ("handle", "done", "why"),
     [
         (None, "left", "lives until the role's token_ttl"),
         ("accessor:none", "left", "a batch token cannot be revoked"),
-        ("serial:1234", "failed", "this version cannot end a serial by its handle"),
+        ("serial:1234", "failed", "this version knows no handle of the kind serial"),
+        ("expiring:ssh/issue/ci#7", "failed", "ssh/issue/ci#7: ends by itself"),
+        ("certificate:pki/cert/1:2", "failed", "is not revoked from outside; by hand"),
     ],
 )
 def test_what_has_no_handle_to_end_it_by_is_told(

@@ -21,7 +21,7 @@ COMMANDS = {
     "check": "validate and lint the grants file",
     "audit": "show the ledger, or verify that nobody changed it",
     "revoke": "end what a killed command of this job was given and could not end",
-    "reap": "from outside the job: cut the AWS sessions that jobs left alive",
+    "reap": "from outside the job: end what killed jobs left alive",
     "doctor": "what in this job is already a usable secret",
     "redact": "a plain filter: mask the values of variables in what passes through",
     "sandbox": "start a local world to try things in: an OIDC issuer and a real OpenBao",
