@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ci_identity.errors import CiIdentityError, ConfigurationError
 from ci_identity.exchangers.vault import credential, rights
 from ci_identity.exchangers.vault.client import Refused, VaultClient
 from ci_identity.ledger.entry import Event
-from ci_identity.model import Grant, Outcome, VaultTarget
+from ci_identity.model import Grant, Handle, Outcome, VaultTarget
 from ci_identity.reaping.plan import End, Judgement, Left, Recording, Result, Verdict
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ class _Ending:
             yield self._problem("a lease", revoke, rights.REVOKE_LEASE)
         for accessor in by_kind.pop("accessor", ()):
             yield self._problem("a token", partial(self._end_token, accessor), LOOK_UP)
+        by_kind.pop("expiring", None)
+        yield from map(_awaited, self._left.lease.handles)
         for kind in by_kind:
             yield f"this version cannot end a {kind} by its handle"
 
@@ -170,6 +173,15 @@ class _Ending:
         path, role = token.text("data", "path"), token.get("data", "meta", "role")
         is_login = path == self._login and role == self._role
         return is_login or token.get("data", "meta", "lease") == self._left.id
+
+
+def _awaited(handle: Handle) -> str | None:
+    """Return until when there is what can only be waited for, if it is that, and still there."""
+    ends_at = handle.expires_at
+    if handle.kind != "expiring" or (ends_at and ends_at <= datetime.now(UTC)):
+        return None
+    until = f"at {ends_at:%H:%M:%S} UTC" if ends_at else "at a time that is not told"
+    return f"{handle.value}: nobody can end it before it ends by itself {until}"
 
 
 class _ForeignTokenError(Exception):
