@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ci_identity.errors import CiIdentityError, ConfigurationError
 from ci_identity.exchangers.vault import credential, rights
 from ci_identity.exchangers.vault.client import Refused, VaultClient
 from ci_identity.ledger.entry import Event
-from ci_identity.model import Grant, Outcome, VaultTarget
+from ci_identity.model import Grant, Handle, Outcome, VaultTarget
 from ci_identity.reaping.plan import End, Judgement, Left, Recording, Result, Verdict
 
 if TYPE_CHECKING:
@@ -41,12 +42,8 @@ _PATIENCE, _IMPATIENCE = 20.0, 1.0
 
 
 _LASTS = "its job ended all that the server can end; what is left ends by itself"
-_LASTING = {
-    "expiring": "ends by itself",
-    # A serial number is no secret: whoever writes a ledger could name anybody's certificate.
-    "certificate": "is not revoked from outside; by hand: `bao write MOUNT/revoke`",
-}
-"""Kinds of handles that a reaper does not end, and why."""
+# A serial number is no secret: whoever writes a ledger could name anybody's certificate.
+_BY_HAND = "a certificate is not revoked from outside; by hand: `bao write MOUNT/revoke`"
 
 
 class VaultReaper:
@@ -88,7 +85,7 @@ class VaultReaper:
             return Judgement(verdict=Verdict.LEAVE, why=_NO_HANDLE)
         if any(handle.value == _NO_ACCESSOR for handle in left.lease.handles):
             return Judgement(verdict=Verdict.LEAVE, why=_BATCH)
-        if left.lease.ends == {Event.EXPIRES}:
+        if left.lease.ends == {str(Event.EXPIRES)}:
             return Judgement(verdict=Verdict.LEAVE, why=_LASTS)
         return Judgement()
 
@@ -149,9 +146,12 @@ class _Ending:
             yield self._problem("a lease", revoke, rights.REVOKE_LEASE)
         for accessor in by_kind.pop("accessor", ()):
             yield self._problem("a token", partial(self._end_token, accessor), LOOK_UP)
-        for kind, values in by_kind.items():
-            lasts = _LASTING.get(kind, f"this version knows no handle of the kind {kind}")
-            yield from (f"{value}: {lasts}" for value in values)
+        by_kind.pop("expiring", None)
+        yield from map(_awaited, self._left.lease.handles)
+        for certificate in by_kind.pop("certificate", ()):
+            yield f"{certificate}: {_BY_HAND}"
+        for kind in by_kind:
+            yield f"this version knows no handle of the kind {kind}"
 
     def _problem(self, what: str, end: Callable[[], None], path: str) -> str | None:
         right = rights.policy_text(path, "update")
@@ -182,6 +182,15 @@ class _Ending:
         path, role = token.text("data", "path"), token.get("data", "meta", "role")
         is_login = path == self._login and role == self._role
         return is_login or token.get("data", "meta", "lease") == self._left.id
+
+
+def _awaited(handle: Handle) -> str | None:
+    """Return until when there is what can only be waited for, if it is that, and still there."""
+    ends_at = handle.expires_at
+    if handle.kind != "expiring" or (ends_at and ends_at <= datetime.now(UTC)):
+        return None
+    until = f"at {ends_at:%H:%M:%S} UTC" if ends_at else "at a time that is not told"
+    return f"{handle.value}: nobody can end it before it ends by itself {until}"
 
 
 class _ForeignTokenError(Exception):

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +251,11 @@ def test_what_a_job_left_to_expire_is_no_failure(
         (None, "left", "lives until the role's token_ttl"),
         ("accessor:none", "left", "a batch token cannot be revoked"),
         ("serial:1234", "failed", "this version knows no handle of the kind serial"),
-        ("expiring:ssh/issue/ci#7", "failed", "ssh/issue/ci#7: ends by itself"),
+        (
+            "expiring:ssh/issue/ci#7",
+            "failed",
+            "ssh/issue/ci#7: nobody can end it before it ends by itself",
+        ),
         ("certificate:pki/cert/1:2", "failed", "is not revoked from outside; by hand"),
     ],
 )
@@ -263,6 +267,26 @@ def test_what_has_no_handle_to_end_it_by_is_told(
     tell(ledger, Event.REQUESTED, "a" * 16, handle=handle, target=target(openbao), age=LONG)
     (row,) = reap(reaper, ledger, code=9 if done == "failed" else 0)
     assert (row["done"], why in row["why"]) == (done, True)
+
+
+def test_what_can_only_be_waited_for_is_told(
+    reaper: Job, openbao: OpenBao, tmp_path: Path, leaves: Callable[..., tuple[str, ...]]
+) -> None:
+    """The tokens are ended; what lives beside them is named with its end, and once over is none."""
+    ledger = tmp_path / "job.jsonl"
+    left = leaves(ledger, age=LONG)
+    about: dict[str, Any] = {
+        "lease": str(next(read(ledger))["lease"]),
+        "target": target(openbao),
+        "age": LONG,
+    }
+    for name, life in (("gcp/token/ended", timedelta()), ("gcp/token/x", timedelta(hours=1))):
+        about |= {"handle": f"expiring:{name}", "expires_at": datetime.now(UTC) + life}
+        tell(ledger, Event.ISSUED, **about)
+    (row,) = reap(reaper, ledger, code=9)
+    assert row["why"].startswith("gcp/token/x: nobody can end it before it ends by itself at ")
+    assert "gcp/token/ended" not in row["why"]
+    assert alive(openbao, left) == [False, False]
 
 
 def test_without_the_right_the_policy_is_said(
