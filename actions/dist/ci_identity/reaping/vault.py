@@ -85,7 +85,7 @@ class VaultReaper:
             return Judgement(verdict=Verdict.LEAVE, why=_NO_HANDLE)
         if any(handle.value == _NO_ACCESSOR for handle in left.lease.handles):
             return Judgement(verdict=Verdict.LEAVE, why=_BATCH)
-        if left.lease.ends == {str(Event.EXPIRES)}:
+        if left.lease.ends == frozenset({str(Event.EXPIRES)}):
             return Judgement(verdict=Verdict.LEAVE, why=_LASTS)
         return Judgement()
 
