@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports picture dist reliability clean
+.PHONY: demo test check format lint types imports picture dist reliability fuzz clean
 
 demo: .venv/sandbox
 	@$(BIN)/ci-identity demo
@@ -38,6 +38,12 @@ dist: .venv/dev
 # Many jobs, sessions and leases at once; takes minutes, and wants a quiet machine.
 reliability: .venv/dev
 	$(BIN)/python benchmarks/reliability.py --json benchmarks/reliability.json
+
+# Each reader of strangers' bytes, for a minute; atheris has wheels for Linux and some Pythons only.
+fuzz: .venv/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	for reader in grants yaml token sts request certificate redaction; do \
+	  $(BIN)/python tests/fuzz/guided.py $$reader -max_total_time=60 -max_len=4096 -rss_limit_mb=4096 || exit 1; done
 
 # The files .venv/sandbox and .venv/dev remember which extra is installed, for which pyproject.toml.
 .venv/sandbox .venv/dev: .venv/bin/python pyproject.toml
