@@ -12,6 +12,9 @@ from ci_identity.secret import Secret
 MAX_LIFE = timedelta(days=3650)
 """What lives longer is as good as without end, and no date would hold it."""
 
+_SUCCESS = range(200, 300)
+"""RFC 6749 has 200 alone; a token that came with 201 lives all the same, and is to be ended."""
+
 _HEADERS = {"Accept": "application/json", "User-Agent": "ci-identity"}
 
 
@@ -66,7 +69,7 @@ def exchange(
     answer = response.json()
     if not answer.is_object:
         raise _strange(response)
-    if not response.is_ok:
+    if response.status not in _SUCCESS:
         raise _refused(response)
     hold(_token(answer, "access_token", response.host))
     if answer.get("refresh_token"):
@@ -82,7 +85,8 @@ def revoke(http: HttpSession, url: str, form: Mapping[str, str]) -> None:
     """Have a token ended by the revocation endpoint at `url`.
 
     Its answer says no more than 200, and 200 too of a token that it does not know; a body is not to
-    be read (RFC 7009, section 2.2). But a page is the answer of something else.
+    be read (RFC 7009, section 2.2). But a page is the answer of something else, and there are
+    servers of OAuth that say 200 and an `error`.
 
     Raises:
         Refused: it answered with an error.
@@ -91,7 +95,7 @@ def revoke(http: HttpSession, url: str, form: Mapping[str, str]) -> None:
     response = http.post(url, form=form, headers=_HEADERS)
     if response.body.lstrip().startswith(b"<"):
         raise _strange(response)
-    if not response.is_ok:
+    if not response.is_ok or response.json().get("error") is not None:
         raise _refused(response)
 
 

@@ -18,7 +18,13 @@ from ci_identity._http import HttpSession, retry
 from ci_identity._jws import take_apart
 from ci_identity._network import Network
 from ci_identity._text import lasting, shortened
-from ci_identity.errors import ExchangeError, ExchangeScopeError, TokenLifeError, UnansweredError
+from ci_identity.errors import (
+    ExchangeError,
+    ExchangeScopeError,
+    ProviderAnswerError,
+    TokenLifeError,
+    UnansweredError,
+)
 from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.live_token import LiveToken
 from ci_identity.exchangers.token_exchange.client import MAX_LIFE, Issued, Refused, exchange, revoke
@@ -90,7 +96,7 @@ class TokenExchanger:
         credential.expires_at = expires_at or credential.expires_at
         for token in credential.secrets:
             request.record(_handle(token, claims, expires_at))
-        self._check(issued)
+        self._check(issued, claims)
         self._tell(issued, claims, request)
         if len(credential.secrets) > 1 and not self._revocation:
             request.warn(
@@ -124,6 +130,13 @@ class TokenExchanger:
             return exchange(http, target.url, form, hold=credential.hold_token)
         except Refused as refused:
             raise refusal(refused, target, request.identity) from None
+        except ProviderAnswerError:
+            if credential.secrets and not self._revocation:
+                request.warn(
+                    f"{request.grant.name}: a token came from {self.target} that is not handed"
+                    " over, and lives as long as it makes them; the grant has no revoke_url"
+                )
+            raise
         except UnansweredError as error:
             request.warn(
                 f"{request.grant.name}: {self.target} was asked, and did not answer: if it took the"
@@ -143,7 +156,7 @@ class TokenExchanger:
 
     # ── is it what was asked for? ────────────────────────────────────────────────────────────
 
-    def _check(self, issued: Issued) -> None:
+    def _check(self, issued: Issued, claims: Mapping[str, object]) -> None:
         if issued.token_type != "bearer":  # noqa: S105  # RFC 6750; also N_A, DPoP
             kind = shortened(issued.token_type)
             message = f"{self.target} gave a token of the type {kind}, which no variable can carry"
@@ -153,7 +166,9 @@ class TokenExchanger:
                 hint="have it issue Bearer tokens to this client; some are told by a field"
                 " `requested_token_type` (`parameters:`)",
             )
-        given = self._asked if issued.scope is None else issued.scope
+        named = claims.get("scope")  # RFC 9068, section 2.2.3: what services go by
+        written = frozenset(named.split() if isinstance(named, str) else ())
+        given = (self._asked if issued.scope is None else issued.scope) | written
         if self._asked and not given <= self._asked:
             more = shortened(" ".join(sorted(given - self._asked)))
             message = f"{self.target} gave more than was asked: {more}"
@@ -193,8 +208,9 @@ def _end(issued: Issued, claims: Mapping[str, object], now: datetime) -> datetim
     """Return when the token ends: the later one of what the server says and what it wrote."""
     ends = [] if issued.life is None else [now + issued.life]
     exp = claims.get("exp")
-    if isinstance(exp, int | float) and 0 < exp < (now + MAX_LIFE).timestamp():
-        ends.append(datetime.fromtimestamp(exp, UTC))
+    if isinstance(exp, int | float) and exp > 0:  # not NaN either
+        latest = (now + MAX_LIFE).timestamp()
+        ends.append(datetime.fromtimestamp(min(exp, latest), UTC))
     return max(ends, default=None)
 
 

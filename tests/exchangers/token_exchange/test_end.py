@@ -121,6 +121,16 @@ def test_what_a_server_says_with_200(stage: Stage, server: AuthorizationServer, 
     assert stage.held[0].revoke(budget=5).outcome is Outcome.REVOKED
 
 
+def test_an_error_that_comes_with_200(stage: Stage, server: AuthorizationServer) -> None:
+    """There are servers that answer everything so; the token lives, and `revoked` is not said."""
+    token = stage.given()
+    server.faults = [denies("invalid_client", status=200)]
+    ending = stage.held[0].revoke(budget=5)
+    assert ending.outcome is Outcome.FAILED
+    assert ending.detail == "the revocation endpoint refused (invalid_client)"
+    assert server.accepts(token)
+
+
 def test_later(stage: Stage, server: AuthorizationServer) -> None:
     """503 means that the token still lives: it is asked again (section 2.2.1)."""
     token = stage.given()

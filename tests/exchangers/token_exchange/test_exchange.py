@@ -1,5 +1,6 @@
 """The token endpoint is asked as RFC 8693 has it, and gives a token that is looked at."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from ci_identity.errors import (
 from ci_identity.model import Handle, Outcome
 from ci_identity.sandbox.issuer import Issuer
 from tests.exchangers.token_exchange.stage import Stage, subject_token, target
-from tests.token_exchange.server import API, GRANT_TYPE, TYPES, AuthorizationServer
+from tests.token_exchange.server import API, GRANT_TYPE, TYPES, AuthorizationServer, says
 
 
 def test_the_request(stage: Stage, server: AuthorizationServer) -> None:
@@ -182,7 +183,16 @@ def test_a_life_that_no_date_holds(stage: Stage, server: AuthorizationServer, li
     assert isinstance(stage.refuse(), TokenLifeError)
 
 
-@pytest.mark.parametrize("exp", [10**30, -1, "x", True, 0])
+@pytest.mark.parametrize("exp", [10**30, 32_503_680_000])
+def test_an_exp_beyond_any_life(
+    stage: Stage, server: AuthorizationServer, jobs: Issuer, exp: int
+) -> None:
+    """Services go by what the token says, whatever `expires_in` says beside it."""
+    server.changes = {"access_token": jobs.sign({"exp": exp}).reveal()}
+    assert isinstance(stage.refuse(), TokenLifeError)
+
+
+@pytest.mark.parametrize("exp", [float("nan"), -1, "x", True, 0])
 def test_an_exp_that_is_none(
     stage: Stage, server: AuthorizationServer, jobs: Issuer, exp: object
 ) -> None:
@@ -201,6 +211,16 @@ def test_a_job_token_that_is_about_to_end(stage: Stage, jobs: Issuer) -> None:
 
 
 # ── what it is for ───────────────────────────────────────────────────────────────────────────
+
+
+def test_more_than_was_asked_in_the_token_itself(
+    stage: Stage, server: AuthorizationServer, jobs: Issuer
+) -> None:
+    """The answer says nothing of a scope; what the services read has another."""
+    server.changes = {"access_token": jobs.sign({"scope": "upload admin"}).reveal()}
+    error = stage.refuse()
+    assert isinstance(error, ExchangeScopeError)
+    assert "more than was asked: admin" in str(error)
 
 
 @pytest.mark.parametrize("scope", ["upload admin", "download", "UPLOAD"])
@@ -282,6 +302,27 @@ def test_an_answer_that_is_none(
     assert isinstance(error, ProviderAnswerError)
     assert next(iter(changes)) in str(error)
     assert stage.pauses == []
+
+
+@pytest.mark.parametrize("status", [201, 203])
+def test_a_token_with_another_success(
+    stage: Stage, server: AuthorizationServer, status: int
+) -> None:
+    """Whatever the framework of a server makes of its POSTs: the token is there, and is ended."""
+    body = {"access_token": "opaque-of-201", "token_type": "Bearer", "expires_in": 900}
+    server.faults = [says(status, json.dumps(body))]
+    assert stage.given() == "opaque-of-201"
+    stage.held[0].revoke(budget=5)
+    assert server.of("/revoke")[0].form == {"token": "opaque-of-201"}
+
+
+def test_a_token_that_nobody_can_end_is_told_of(stage: Stage, server: AuthorizationServer) -> None:
+    """The answer is none, but the token in it lives, and nothing else would say so."""
+    stage.target = target(server, revoke_url=None)
+    server.changes = {"token_type": None}
+    assert isinstance(stage.refuse(), ProviderAnswerError)
+    assert server.live == 1
+    assert "that is not handed over, and lives as long" in stage.warnings[0]
 
 
 def test_a_token_is_held_whatever_else_is_wrong(stage: Stage, server: AuthorizationServer) -> None:
