@@ -48,6 +48,9 @@ _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUI
 TRANSIENT_STATUS = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
 """Worth another try. 412 is Vault's answer while a token replicates (vault-action #332)."""
 
+_LOST_STATUS = frozenset({502, 504})
+"""Of a gateway without an answer: nobody knows whether what is behind it did what was asked."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK = 200
 _HTTP_PORT = 80
@@ -413,7 +416,8 @@ def _check_status(response: Response) -> None:
         header = response.headers.get("retry-after", "")
         wait = float(header) if header.isdecimal() else 0.0
         message = f"{response.host} answered {response.status}"
-        raise ProviderUnavailableError(message, retry_after=wait)
+        kind = UnansweredError if response.status in _LOST_STATUS else ProviderUnavailableError
+        raise kind(message, retry_after=wait)
     if response.status in _REDIRECTS and "location" in response.headers:
         message = f"{response.host} sends us to another address; a token is not carried there"
         raise ProviderAnswerError(message, hint="use the address of the server itself")

@@ -657,6 +657,14 @@ def test_status_that_may_pass(status: int) -> None:
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", sorted(_http.TRANSIENT_STATUS))
+def test_gateway_without_an_answer(status: int) -> None:
+    """What stands behind it may have done what was asked: nobody knows, unlike of a busy server."""
+    with Server(says(status, b"")) as server, pytest.raises(ProviderUnavailableError) as caught:
+        get(server)
+    assert isinstance(caught.value, UnansweredError) == (status in {502, 504})
+
+
 @pytest.mark.parametrize("status", [200, 204, 400, 401, 403, 404])
 def test_other_status_is_an_answer(status: int) -> None:
     """What will not pass is for the caller to read."""

@@ -192,18 +192,15 @@ class Api:
 
     def delete(self, secret: ThrowAway) -> bool:
         """Delete the Secret; return whether it is gone, and does not only wait to be."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": secret.precondition,
-        }
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": secret.precondition}
         try:
             answer = self._call("DELETE", f"{self._namespace}/secrets/{secret.name}", body)
         except Refused as refused:
             # Not there any more, or another one of that name is (a precondition that failed).
-            if refused.is_about_a_secret and refused.reason in {"NotFound", "Conflict"}:
-                return True
-            raise
+            gone = {"NotFound", "Conflict"} if secret.uid else {"NotFound"}
+            if not (refused.is_about_a_secret and refused.reason in gone):
+                raise
+            return True
         return answer.get("kind") == "Status" and answer.get("status") == "Success"
 
     @property
@@ -223,7 +220,7 @@ class Api:
         except TlsError as error:
             raise TlsError(str(error), hint="name the cluster's CA in `ca_file`") from None
         answer = response.json()
-        has_failed = response.status >= HTTPStatus.BAD_REQUEST
+        has_failed = response.status >= HTTPStatus.MULTIPLE_CHOICES
         if not answer.is_object or (has_failed and answer.get("kind") != "Status"):
             message = f"{self._host} answers as no API server does (status {response.status})"
             raise ProviderAnswerError(message)

@@ -62,12 +62,13 @@ def test_secret_that_was_never_made(stage: Stage, kubernetes: KubernetesWorld) -
     assert kubernetes.of("DELETE") == []
 
 
+@pytest.mark.parametrize("status", [0, 502, 504])
 def test_secret_that_nobody_knows_of(
-    stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    """Its answer was lost, and no other came: it is deleted by its name."""
+    """Its answer was lost, here or behind a gateway, and no other came: it is deleted by name."""
     monkeypatch.setattr("ci_identity.exchangers.kubernetes.exchange.RETRY_BUDGET", 0.0)
-    kubernetes.fail("POST", SECRETS, is_late=True)
+    kubernetes.fail("POST", SECRETS, status, is_late=True)
     stage.refuse()
     assert stage.handles == []
     assert len(kubernetes.cluster.of("secrets")) == 1
@@ -129,6 +130,18 @@ def test_answer_that_confirms_nothing(stage: Stage, kubernetes: KubernetesWorld)
     credential = stage.exchange()
     kubernetes.fail("DELETE", SECRETS, 200, body=b"{}")
     assert credential.revoke(budget=5).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("status", [302, 409])
+def test_refusal_that_is_no_end(stage: Stage, kubernetes: KubernetesWorld, status: int) -> None:
+    """A success that goes on elsewhere, or a conflict where no uid was asked for: it is there."""
+    kubernetes.fail("POST", SECRETS, is_late=True)  # so that the uid is not known
+    credential = stage.exchange()
+    success = b'{"kind": "Status", "status": "Success"}'
+    conflict = _status(409, "Conflict").replace(b"{", b'{"details": {"kind": "secrets"}, ', 1)
+    kubernetes.fail("DELETE", SECRETS, status, body=success if status == 302 else conflict)
+    assert credential.revoke(budget=5).outcome is Outcome.FAILED
+    assert NAME in kubernetes.cluster.of("secrets")
 
 
 def test_lost_answer_to_the_deletion(stage: Stage, kubernetes: KubernetesWorld) -> None:
