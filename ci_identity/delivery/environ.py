@@ -104,6 +104,8 @@ _TABLE = {
         "VAULT_CONFIG_PATH BAO_CONFIG_PATH": "Vault, OpenBao: may name a token helper",
         "KUBECONFIG KUBE_CONFIG_PATH*": "Kubernetes: another login",
         "KUBE_HOST KUBE_USER KUBE_CTX* HELM_KUBE* K8S_AUTH_*": "Kubernetes: another login",
+        "KUBE_INSECURE KUBE_PROXY_URL KUBE_TLS_SERVER_NAME": "Kubernetes: another server",
+        "KUBE_CLUSTER_CA_CERT_DATA": "Kubernetes: another CA",
         "KUBERNETES_MASTER KUBERNETES_SERVICE_*": "Kubernetes: clients take the pod's token",
     },
 }

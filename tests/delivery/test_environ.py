@@ -83,6 +83,10 @@ def test_names_are_listed_once() -> None:
         "AZURE_FEDERATED_TOKEN_FILE",
         "ARM_CLIENT_SECRET",
         "KUBE_CONFIG_PATH",
+        "KUBE_INSECURE",
+        "KUBE_PROXY_URL",
+        "KUBE_TLS_SERVER_NAME",
+        "KUBE_CLUSTER_CA_CERT_DATA",
     ],
 )
 def test_what_the_design_names_is_removed(name: str) -> None:
