@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -122,6 +123,7 @@ def test_reader_that_is_stuck(job: Job, watch: Watch, *, is_one: bool) -> None:
     while "delivered" not in job.events():
         assert step.poll() is None
         time.sleep(0.02)
+    select.select([reader], [], [])  # the command runs: before that a signal would be told as such
     step.terminate()
     assert step.wait() == (-signal.SIGTERM if is_one else 0)
     os.close(reader)

@@ -92,10 +92,10 @@ def test_planted_grants(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_planted_python_is_named(shop: Shop, watch: Watch, vault_use: VaultUse) -> None:
-    """PATH says which Python it is; the log says so."""
+    """A script is passed over while there is a program; whichever it is, the log says so."""
     ran = shop.run_job(poison(shop, path=True), vault_use("all"))
     assert ran.code == 0, ran.output
     (line,) = [line for line in ran.lines if "run by" in line]
-    found = shop.folder.parent / "planted" / "python3"
-    assert line == f"ci-identity: run by {sys.base_prefix}/bin/python3, found as {found}"
+    assert line.startswith("ci-identity: run by /")
+    assert "planted" not in line
     watch.assert_revoked()
