@@ -132,7 +132,9 @@ def test_step_that_outlives_its_token(job: Job, kubernetes: KubernetesWorld) -> 
     assert len(kubernetes.cluster.of("configmaps")) == 4
     assert 401 not in {call.status for call in kubernetes.calls}
     assert len(kubernetes.cluster.issued) >= 2
-    assert [len(kubernetes.of(method, "/secrets")) for method in ("POST", "DELETE")] == [1, 1]
+    assert len(kubernetes.of("POST", "/secrets")) == 1
+    # A renewal that was under way when the step ended deletes it once more.
+    assert len({call.path for call in kubernetes.of("DELETE", "/secrets")}) == 1
     assert "refreshed" in job.events()
     handles = {entry["handle"] for entry in job.ledger() if entry["handle"]}
     assert len(handles) == 1

@@ -1,6 +1,7 @@
 """Tokens that a command prints: real programs, found on a real PATH."""
 
 import os
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -85,8 +86,18 @@ def test_one_that_takes_too_long_is_ended_with_its_children(
     with pytest.raises(TokenCommandError, match=r"gave no token within"):
         run([str(mint)], {"PATH": os.defpath})
     pid = int((tmp_path / "pid").read_text())
-    state = Path(f"/proc/{pid}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    until = time.monotonic() + 10  # what was killed may take a moment to be gone
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it is there, and is not only waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_only_absolute_folders_are_searched(
