@@ -74,15 +74,19 @@ function inToolCache () {
   return newestFirst.map(version => path.join(cache, version, os.arch(), 'bin', 'python3'))
 }
 
-/** Return a path that no other use of an action has, in the folder that ends with the job. */
+/** Return a path that no other use of an action has, in the folder that ends with the job.
+ *
+ * Who makes it fails if it is there. No UUID: for one node loads its cryptography, 10 ms.
+ */
 function newFolder () {
-  return path.join(process.env.RUNNER_TEMP, `ci-identity-${crypto.randomUUID()}`)
+  const name = `ci-identity-${Date.now().toString(36)}-${process.pid}`
+  return path.join(process.env.RUNNER_TEMP, name)
 }
 
 /** Have `post` find `STATE_<name>`, whatever happens to `main` from here on. */
 function saveState (name, value) {
-  const end = crypto.randomUUID()
-  fs.appendFileSync(process.env.GITHUB_STATE, `${name}<<${end}\n${value}\n${end}\n`)
+  if (/[\r\n]/.test(value)) throw new Error(`there is a line end in ${JSON.stringify(value)}`)
+  fs.appendFileSync(process.env.GITHUB_STATE, `${name}=${value}\n`)
 }
 
 /** Run ci-identity to its end, which is ours: its streams are this step's log, its code is our code.

@@ -5,7 +5,6 @@ credential, and 20 ms for `dataclasses` itself (docs/adr/0021-the-cost-of-a-star
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Self, TypeVar, cast, dataclass_transform
@@ -147,6 +146,10 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         found = cast("Mapping[str, object]", value)
         return {name: _plain(one) for name, one in found.items()}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    from copy import deepcopy  # noqa: PLC0415  # seldom needed
+
     return deepcopy(value)  # a secret refuses that, and so to become JSON
 
 

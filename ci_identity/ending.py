@@ -1,14 +1,12 @@
 """The end of several sessions at once, as a command or a job has them."""
 
-import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
 
+from ci_identity import _log
 from ci_identity.revocation import BUDGET, BUDGET_WHEN_CANCELLED
 from ci_identity.session import Session
-
-_log = logging.getLogger("ci_identity")
 
 
 def close_all(sessions: Sequence[Session], *, is_pressing: bool) -> None:

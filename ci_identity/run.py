@@ -1,6 +1,5 @@
 """Sessions around one child process: what it is given, and what is said of its end."""
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,8 +22,6 @@ from ci_identity.session import Session, delivery_mode, load_grants
 from ci_identity.settings import Settings
 from ci_identity.signals import Signals
 from ci_identity.supervision import Finished, Patience, Supervision, not_started
-
-_log = logging.getLogger("ci_identity")
 
 
 def run_sessions(  # noqa: PLR0913  # all but three are keyword-only

@@ -4,9 +4,7 @@ identify -> decide -> record the intent -> exchange -> record what was issued ->
 -> record the delivery -> (the step runs; what it asks for is renewed) -> revoke -> record the end
 """
 
-import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +15,7 @@ from threading import RLock
 from types import TracebackType
 from typing import Self, cast
 
+from ci_identity import _log
 from ci_identity._record import replace
 from ci_identity._text import lasting
 from ci_identity.clients import Clients
@@ -60,8 +59,6 @@ from ci_identity.settings import Settings, private_directory
 from ci_identity.sources import fetch, sources
 from ci_identity.sources.claims import identify
 from ci_identity.sources.interface import Source
-
-_log = logging.getLogger("ci_identity")
 
 
 def session(
@@ -169,7 +166,7 @@ class Session(Clients):
         self._settings = settings
         self._owns_handover = handover is None
         self._handover = handover or Handover(settings.state_dir)
-        self._lease_id = secrets.token_hex(8)
+        self._lease_id = os.urandom(8).hex()
         self._lease: Lease | None = None
         self._credential: Credential | None = None
         self._recorder: Recorder | None = None
@@ -467,7 +464,7 @@ class Session(Clients):
         handles = tuple(str(handle) for handle in self._recorder.handles) if self._recorder else ()
         revocation = end(self._credential, lease, handles, budget=budget)
         say = _log.error if revocation.outcome is Outcome.FAILED else _log.info
-        say(revocation.sentence(), extra={"outcome": revocation.outcome})
+        say(revocation.sentence(), outcome=revocation.outcome)
         try:
             why = revocation.reason or reason
             self._records.ended(revocation.outcome, lease.expires_at, why)

@@ -1,27 +1,26 @@
 """A server for tables of faults: connections that answer from a list, without a socket."""
 
-import ssl
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import IncompleteRead
-from io import BytesIO
 from unittest.mock import patch
 
 from ci_identity import _http
 from ci_identity._network import Network
+from ci_identity._wire import Connection, NotHttpError, Received, UntrustedError
 
 LOST: dict[str, Exception] = {
     "read timeout": TimeoutError("SECRET"),
     "reset": ConnectionResetError("SECRET"),
-    "cut": IncompleteRead(b"SECRET"),
+    "cut": NotHttpError("SECRET"),
 }
 """What goes wrong when the request is out."""
 
 NEVER_SENT: dict[str, Exception] = {
     "connect timeout": TimeoutError("SECRET"),
     "refused": ConnectionRefusedError("SECRET"),
-    "certificate": ssl.SSLCertVerificationError("SECRET"),
+    "certificate": UntrustedError("SECRET"),
 }
 """What goes wrong before."""
 
@@ -71,25 +70,16 @@ def wired() -> Iterator[Wire]:
     assert not wire.answers, f"{len(wire.answers)} answers were not asked for"
 
 
-class _Socket:
-    def settimeout(self, seconds: float) -> None:
-        assert seconds > 0
-
-    def shutdown(self, how: int) -> None:
-        pass
-
-
-class _Connection:
-    """As much of `http.client.HTTPConnection` as is used."""
+class _Connection(Connection):
+    """As much of a connection as is used."""
 
     def __init__(self, wire: Wire, origin: str) -> None:
+        super().__init__(("", 0), "")
         self._wire = wire
         self._origin = origin
-        self.host = origin.partition("//")[2]
-        self.timeout = 0.0
-        self.sock: _Socket | None = None
 
-    def connect(self) -> None:
+    def connect(self, timeout: float) -> None:
+        assert timeout > 0
         if not self._wire.answers:
             message = f"nothing was to be asked of {self._origin}"
             raise AssertionError(message)
@@ -98,37 +88,16 @@ class _Connection:
             del self._wire.answers[0]
             self._wire.calls.append((self._origin, b""))
             raise answer.fault
-        self.sock = _Socket()
+        self.sock = socket.socket()
 
-    def request(self, _: str, path: str, body: bytes | None, __: Mapping[str, str]) -> None:
+    def ask(self, _: str, target: str, __: Mapping[str, str], body: bytes | None) -> None:
         url, self._answer = self._wire.answers.pop(0)
-        assert f"{self._origin}{path}".rstrip("/") == url.rstrip("/")
+        assert f"{self._origin}{target}".rstrip("/") == url.rstrip("/")
         self._wire.calls.append((url, body or b""))
 
-    def getresponse(self) -> "_Response":
+    def answer(self, _: int) -> Received:
         if self._answer.fault:
             raise self._answer.fault
-        return _Response(self._answer)
-
-    def close(self) -> None:
-        self.sock = None
-
-
-class _Response:
-    chunked = False
-    length = 0
-    will_close = True
-
-    def __init__(self, answer: Answer) -> None:
-        self.status = answer.status
-        self._headers = answer.headers
-        self._body = BytesIO(answer.body.encode())
-
-    def getheaders(self) -> list[tuple[str, str]]:
-        return list(self._headers.items())
-
-    def read(self, amount: int) -> bytes:
-        return self._body.read(amount)
-
-    def close(self) -> None:
-        pass
+        status, headers, body = self._answer.status, self._answer.headers, self._answer.body
+        headers = {name.lower(): value for name, value in headers.items()}
+        return Received(status=status, headers=headers, body=body.encode(), is_last=True)

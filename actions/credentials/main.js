@@ -9,6 +9,6 @@ act(() => {
   const instance = newFolder()
   saveState('python', python) // before anything is issued: `post` must find it
   saveState('instance', instance)
-  const words = ['--inputs', '--instance', instance, '--runner', String(process.ppid)]
-  run(python, ['agent', 'start', ...words], (child, signal) => child.kill(signal))
+  const words = ['action', instance, String(process.ppid)]
+  run(python, words, (child, signal) => child.kill(signal))
 })

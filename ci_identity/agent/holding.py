@@ -1,11 +1,11 @@
 """What an agent holds: a session for each grant, and who may have what of it."""
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from ci_identity import _log
 from ci_identity._record import Record, replace
 from ci_identity.agent.asked_for import AskedFor
 from ci_identity.agent.instance import Held, Instance
@@ -21,8 +21,6 @@ from ci_identity.ending import close_all
 from ci_identity.errors import NotRenewedError
 from ci_identity.model import Delivered, Grant
 from ci_identity.session import Session
-
-_log = logging.getLogger("ci_identity")
 
 
 class Granted(Record):

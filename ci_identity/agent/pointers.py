@@ -1,22 +1,18 @@
 """What the later steps of a job are told: where the agent is, and only on demand a value itself."""
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 
+from ci_identity import _log
 from ci_identity.agent import AGENT
 from ci_identity.agent.holding import Holding
 from ci_identity.agent.instance import Instance
 from ci_identity.agent.order import Order
 from ci_identity.agent.runner_files import ENV, OUTPUT, tell_runner
-from ci_identity.delivery.environ import find_ambient
 from ci_identity.delivery.handover import Handover
 from ci_identity.errors import ConflictingVariableError
 from ci_identity.model import DeliveryMode
 from ci_identity.session import Session
-
-_log = logging.getLogger("ci_identity")
-
 
 _HARMLESS = frozenset({"AWS_EC2_METADATA_DISABLED", "AWS_CREDENTIAL_EXPIRATION"})
 
@@ -73,9 +69,13 @@ def _pointers(handover: Handover, instance: Instance, job: Mapping[str, str]) ->
 def _rivals(job: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Return the job's variables that a cloud's SDKs would heed before what leads to us."""
     clouds = tuple({f"{name.partition('_')[0]}_" for name in ours})
+    if not clouds:
+        return []
+    from ci_identity.delivery.ambient import find_ambient  # noqa: PLC0415  # for clouds alone
+
     return [
         name
         for name, value in sorted(job.items())
-        if value and clouds and name.startswith(clouds)
+        if value and name.startswith(clouds)
         if name not in ours and name not in _HARMLESS and find_ambient(name)
     ]

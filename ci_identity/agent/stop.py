@@ -1,6 +1,5 @@
 """Ends an agent from another step, or ends what one left that was killed; and tells of both."""
 
-import logging
 import os
 import select
 import signal
@@ -8,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ci_identity import _log
 from ci_identity._record import replace
 from ci_identity.agent.instance import Instance, Running
 from ci_identity.agent.report import FAILED, Report
@@ -17,8 +17,6 @@ from ci_identity.errors import CiIdentityError, DeliveryError, LedgerError, Revo
 if TYPE_CHECKING:
     from ci_identity.ledger.live import LiveLease
     from ci_identity.revocation import Revocation
-
-_log = logging.getLogger("ci_identity")
 
 PATIENCE = 25.0
 """Seconds that an agent has for its end: a `revocation.BUDGET`, and the writing."""

@@ -9,7 +9,6 @@ from typing import Never
 
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
-from ci_identity.cli.parser import HELP, USAGE, version
 from ci_identity.errors import CiIdentityError, MissingDependencyError, PlatformError
 
 COMMANDS = {
@@ -29,7 +28,10 @@ COMMANDS = {
 }
 """Name to one line of help. The module of the same name is imported only when it is asked for."""
 
-_LINUX_ONLY = frozenset({"agent", "exec", "audit", "reap", "revoke", "sandbox", "demo"})
+_INTERNAL = frozenset({"action"})
+"""Commands that only other parts of ci-identity run."""
+
+_LINUX_ONLY = frozenset({"action", "agent", "exec", "audit", "reap", "revoke", "sandbox", "demo"})
 
 _HOLDS_SECRETS = frozenset({"exec", "credential", "reap", "revoke"})
 
@@ -68,16 +70,18 @@ def whole_process() -> Never:
 
 def _main(words: Sequence[str]) -> int:
     name = words[0] if words else "--help"
+    if name in COMMANDS or name in _INTERNAL:
+        return _run(name, words[1:])
+    from ci_identity.cli.parser import HELP, USAGE, version  # noqa: PLC0415  # argparse, on demand
+
     if name in {"-h", "--help", "help"}:
         print(HELP.format(commands="\n".join(f"  {n:<8}  {h}" for n, h in COMMANDS.items())))
         return 0
     if name in {"-V", "--version"}:
         print(f"ci-identity {version()}")
         return 0
-    if name not in COMMANDS:
-        terminal.print_error(USAGE.unknown(name, COMMANDS))
-        return USAGE.exit_code
-    return _run(name, words[1:])
+    terminal.print_error(USAGE.unknown(name, COMMANDS))
+    return USAGE.exit_code
 
 
 def _run(name: str, words: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,32 +52,13 @@ def main(words: Sequence[str]) -> int:
 
 def _start(words: Sequence[str]) -> int:
     args = _start_parser().parse_args(words)
-    _check(args)
-    # Before anything that takes long: what is imported by then, two processes have.
-    from ci_identity.agent.detach import detach  # noqa: PLC0415
-    from ci_identity.agent.instance import Instance  # noqa: PLC0415
-    from ci_identity.agent.runner import Runner  # noqa: PLC0415
-
-    runner = Runner.of(args.runner)
-    instance = Instance(args.instance)
-    instance.make()
-    terminal.say_aloud(quiet=False)
-    ready = detach()
-    if isinstance(ready, int):
-        return ready
-    from ci_identity.agent.service import serve  # noqa: PLC0415
-
-    return serve(_order(args), instance, runner, os.environ, ready)
-
-
-def _check(args: argparse.Namespace) -> None:
-    given = [args.steps, args.delivery, args.ttl, args.grants]
-    if args.inputs and any(given):
-        message = "--inputs goes with --instance and --runner alone: the inputs say the rest"
-        raise UsageError(message)
-    if args.grant and not args.steps:
+    if not args.steps:
         message = "--steps is missing: the ids of the steps that may use the grants"
         raise UsageError(message, hint="name them, or say --steps all")
+    from ci_identity.agent.start import start  # noqa: PLC0415  # on demand
+
+    terminal.say_aloud(quiet=False)
+    return start(args.instance, args.runner, partial(_order, args))
 
 
 def _start_parser() -> Parser:
@@ -85,12 +67,8 @@ def _start_parser() -> Parser:
         "Start an agent, and return when later steps can use it: they are told by GITHUB_ENV.",
         example='  ci-identity agent start --grant deploy-web --steps deploy --instance "$DIR"',
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--grant", action="append", default=[], metavar="NAME", help="a grant; may be repeated"
-    )
-    what.add_argument(
-        "--inputs", action="store_true", help="read everything else from the action's inputs"
+    parser.add_argument(
+        "--grant", action="append", required=True, metavar="NAME", help="a grant; may be repeated"
     )
     parser.add_argument(
         "--steps",
@@ -125,10 +103,6 @@ def _order(args: argparse.Namespace) -> "Order":
     from ci_identity.agent.order import Order  # noqa: PLC0415  # after the fork
     from ci_identity.model import DeliveryMode  # noqa: PLC0415
 
-    if args.inputs:
-        from ci_identity.agent.inputs import read_inputs  # noqa: PLC0415
-
-        return read_inputs(os.environ)
     return Order(
         grants=tuple(args.grant),
         grants_file=args.grants,

@@ -1,18 +1,14 @@
 """What people see: colour on a terminal, plain text elsewhere, and no control characters."""
 
-import json
-import logging
 import os
-import re
 import select
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
 
+from ci_identity import _log
 from ci_identity._text import shown
 from ci_identity.errors import CiIdentityError
 
@@ -96,18 +92,23 @@ def defect(error: Exception) -> CiIdentityError:
     import traceback  # noqa: PLC0415  # on demand
 
     place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(place.filename).name}:{place.lineno}"
+    where = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119  # no pathlib for it
     return CiIdentityError(f"{type(error).__name__} at {where}")
 
 
 def print_json(value: object) -> None:
     """Print `value` for programs; times as in ISO 8601, with their offset."""
+    import json  # noqa: PLC0415  # on demand, as the next
+    import re  # noqa: PLC0415
+
     text = json.dumps(value, indent=2, default=plain)
     print(re.sub(r"##(\w*)\[", r"##\1\\u005b", text))  # the same to programs; see `shown`
 
 
 def plain(value: object) -> str:
     """Return `value` as text, the same for people and in JSON."""
+    from datetime import datetime  # noqa: PLC0415  # on demand
+
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -133,24 +134,17 @@ def print_table(
         print(f"{indent}{'  '.join(padded)}".rstrip())
 
 
-class _Lines(logging.Handler):
-    """`ci-identity: ...`, in the colour of how bad it is."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tell(self.format(record))
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = {logging.WARNING: ("yellow", "warning: "), logging.ERROR: ("red", "")}
-        colour, word = level.get(record.levelno, ("dim", ""))
-        if getattr(record, "outcome", None) == "revoked":
-            colour = "green"
-        text = f"ci-identity: {word}{shown(record.getMessage())}"
-        return paint(text, colour, stream=sys.stderr)
+_LEVELS = {"info": ("dim", ""), "warning": ("yellow", "warning: "), "error": ("red", "")}
 
 
 def say_aloud(*, quiet: bool) -> None:
     """Let the package's messages go to stderr; only warnings and errors if `quiet`."""
-    log = logging.getLogger("ci_identity")
-    log.handlers = [_Lines()]
-    log.propagate = False
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
+
+    def say(level: str, text: str, outcome: str | None) -> None:
+        if quiet and level == "info":
+            return
+        colour, word = _LEVELS[level]
+        colour = "green" if outcome == "revoked" else colour
+        tell(paint(f"ci-identity: {word}{shown(text)}", colour, stream=sys.stderr))
+
+    _log.listen(say)

@@ -6,7 +6,7 @@ what mints it comes near the child. Source: https://google.aip.dev/auth/4117.
 """
 
 import json
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ class Nonces:
 
     def make(self) -> Secret:
         """Return a new one."""
-        nonce = Secret(secrets.token_urlsafe(32))
+        nonce = Secret(os.urandom(32).hex())
         self._waiting[nonce.fingerprint()] = None  # so that no comparison tells how far it got
         if len(self._waiting) > MAX_NONCES:
             del self._waiting[next(iter(self._waiting))]

@@ -1,14 +1,13 @@
 """Where one process tree is handed its credentials: a private folder and a loopback endpoint."""
 
-import logging
 import os
-import secrets
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from ci_identity import _log
 from ci_identity._record import replace
 from ci_identity.delivery.endpoint import Asked, Endpoint, Route
 from ci_identity.delivery.environ import Environment, clean, private_files
@@ -20,8 +19,6 @@ from ci_identity.errors import DeliveryError
 from ci_identity.model import Delivered
 from ci_identity.secret import Secret
 from ci_identity.settings import remove_folder
-
-_log = logging.getLogger("ci_identity")
 
 ADDRESS, BEARER = "CI_IDENTITY_ENDPOINT", "CI_IDENTITY_ENDPOINT_TOKEN"
 """Where `ci-identity credential` finds the endpoint, and what it shows there."""
@@ -71,7 +68,7 @@ class Handover:
         serves: Callable[[str, Peer], bool] = lambda _, __: True,
         whom: Callable[[str], str] = lambda _: "one process tree",
     ) -> None:
-        self.folder = state_dir.absolute() / secrets.token_hex(8)
+        self.folder = state_dir.absolute() / os.urandom(8).hex()
         self.whom = whom
         self._serves = serves
         self._offers: dict[str, Offer] = {}

@@ -4,7 +4,6 @@ One thread, because then all that has arrived in one turn is looked at together:
 out once for all of them. And because a client that dribbles costs a descriptor, not a thread.
 """
 
-import logging
 import selectors
 import signal
 import socket
@@ -14,10 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
+from ci_identity import _log
 from ci_identity.delivery.connection import CHUNK, IDLE_TIMEOUT, Connection
 from ci_identity.errors import DeliveryError
-
-_log = logging.getLogger("ci_identity")
 
 LOOPBACK = "127.0.0.1"
 

@@ -5,13 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ci_identity.delivery.environ import (
-    JOB_TOKENS,
-    Power,
-    find_ambient,
-    read_named_file,
-    removed,
-)
+from ci_identity.delivery.ambient import Power, find_ambient
+from ci_identity.delivery.environ import JOB_TOKENS, read_named_file, removed
 from ci_identity.doctor.files import FILES, find_in_files
 from ci_identity.doctor.finding import Finding, Kind
 from ci_identity.doctor.injection import find_code_injection

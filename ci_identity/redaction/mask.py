@@ -4,16 +4,14 @@ The command is itself a leak wherever else it goes: into a file, a pipe to anoth
 variable. So it is written only to a descriptor that is the running step's own log.
 """
 
-import logging
 import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ci_identity import _log
 from ci_identity.redaction.needles import mask_lines
-
-_log = logging.getLogger("ci_identity")
 
 _PROC = Path("/proc")
 

@@ -172,6 +172,11 @@ class GitHubJob:
         where = ["--instance", str(self.instance), "--runner", str(self.runner)]
         return [*COMMAND, "agent", "start", *where, *options]
 
+    @property
+    def acting(self) -> list[str]:
+        """The command that the action starts it by: the inputs say the rest."""
+        return [*COMMAND, "action", str(self.instance), str(self.runner)]
+
     def stop_agent(self) -> Said:
         """Run the step that stops it."""
         return self.run("creds", *self.stopping)

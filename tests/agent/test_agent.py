@@ -139,7 +139,7 @@ def test_what_is_served_is_renewed(aws_job: GitHubJob, aws: AwsWorld) -> None:
 def test_an_inline_grant(job: GitHubJob, world: World) -> None:
     """The action's inputs are enough: the grant is for this very job, by one token of it."""
     watch = Watch(world.openbao)
-    started(job.run("creds", *job.starting("--inputs"), **inline(world)))
+    started(job.run("creds", *job.acting, **inline(world)))
     said = job.sh("deploy", ASK.replace("migrate-db", "vault")).stdout
     assert json.loads(said)["variables"]["PASSWORD"] == {
         "value": world.secrets["password"].reveal(),
@@ -165,7 +165,7 @@ def test_an_inline_aws_grant(aws_job: GitHubJob, aws: AwsWorld) -> None:
     """Role and region are enough for the first five minutes."""
     role = aws.role("inline", policy=allow("s3:*"))
     inputs = {"INPUT_AWS-ROLE": role, "INPUT_AWS-REGION": aws.region, "INPUT_STEPS": "all"}
-    started(aws_job.run("creds", *aws_job.starting("--inputs"), **inputs))
+    started(aws_job.run("creds", *aws_job.acting, **inputs))
     started(aws_job.run("deploy", *WRITE))
     assert [call.status for call in aws.calls("PutObject")] == [200]
 
@@ -176,7 +176,7 @@ def test_two_agents_in_one_job(job: GitHubJob, world: World) -> None:
     first = job.instance
     started(job.start_agent("migrate-db"))
     job.instance = job.folder / "second"
-    started(job.run("creds", *job.starting("--inputs"), **inline(world)))
+    started(job.run("creds", *job.acting, **inline(world)))
     assert job.environ["CI_IDENTITY_AGENT"] == f"{job.folder / 'second'}:{first}"
     command = (*COMMAND, "exec", "--grant", "migrate-db", "--grant", "vault", "--")
     script = 'test -n "$PASSWORD" && test -n "$DB_PASSWORD"'
@@ -370,7 +370,7 @@ def test_stop_ends_what_a_killed_inline_agent_left(
 ) -> None:
     """The grant that was in no file is in the agent's folder."""
     watch = Watch(world.openbao)
-    started(job.run("creds", *job.starting("--inputs"), **inline(world)))
+    started(job.run("creds", *job.acting, **inline(world)))
     job.kill_agent(signal.SIGKILL)
     with may_revoke(openbao, "auth/jwt/role/shop-migrate"):
         started(job.stop_agent())
@@ -456,7 +456,6 @@ def test_a_start_that_is_cancelled(job: GitHubJob, world: World) -> None:
         (("--grant", "migrate-db"), 2, "--steps is missing"),
         (("--grant", "nobody", "--steps", "x"), 2, "has no grant 'nobody'"),
         (("--grant", "migrate-db", "--steps", "all", "x"), 2, "`all` stands for every step"),
-        (("--inputs", "--steps", "x"), 2, "the inputs say the rest"),
     ],
 )
 def test_what_cannot_be_started(

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ci_identity.delivery.ambient import AMBIENT, Ambient, find_ambient
 from ci_identity.delivery.environ import (
-    AMBIENT,
-    Ambient,
     Environment,
     clean,
-    find_ambient,
     find_id_tokens,
     kept_redirects,
     private_files,

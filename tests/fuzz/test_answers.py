@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_identity import _http
+from ci_identity._wire import Connection, Received
 from ci_identity.errors import CiIdentityError
 from ci_identity.exchangers import exchanger_for
 from ci_identity.exchangers.interface import Exchanger, ExchangeRequest
@@ -110,55 +110,30 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
 """By the end of an address, what a server says there that works."""
 
 
-class Server:
+class Server(Connection):
     """A connection to a server that answers as it should, but for one path."""
 
-    sock: Any = None
-    host, timeout = "127.0.0.1", 0.0
-
     def __init__(self, where: str, status: int, body: bytes) -> None:
+        super().__init__(("", 0), "")
         self._where, self._status, self._body = where, status, body
         self.met = 0
 
-    def connect(self) -> None:
-        self.sock = self
+    def connect(self, _: float) -> None: ...
 
-    def settimeout(self, _: float) -> None: ...
-
-    def shutdown(self, _: int) -> None: ...
-
-    def close(self) -> None:
-        self.sock = None
-
-    def request(self, _: str, path: str, body: bytes | None, __: Mapping[str, str]) -> None:
-        at = next((one for one in GOOD if one in path), "sts")
+    def ask(self, _: str, target: str, __: Mapping[str, str], body: bytes | None) -> None:
+        at = next((one for one in GOOD if one in target), "sts")
         if at == self._where:
             self.met += 1
-            self._answer = _Answer(self._status, self._body)
+            self._answer = self._status, self._body
         elif at == "sts":
             form = {name: found[0] for name, found in parse_qs((body or b"").decode()).items()}
-            self._answer = _Answer(200, sts_answer(form).encode())
+            self._answer = 200, sts_answer(form).encode()
         else:
-            self._answer = _Answer(200, json.dumps(GOOD[at]).encode())
+            self._answer = 200, json.dumps(GOOD[at]).encode()
 
-    def getresponse(self) -> "_Answer":
-        return self._answer
-
-
-class _Answer:
-    chunked, length, will_close = False, 0, True
-
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status = status
-        self._body = BytesIO(body)
-
-    def getheaders(self) -> list[tuple[str, str]]:
-        return []
-
-    def read(self, amount: int) -> bytes:
-        return self._body.read(amount)
-
-    def close(self) -> None: ...
+    def answer(self, _: int) -> Received:
+        status, body = self._answer
+        return Received(status=status, headers={}, body=body, is_last=True)
 
 
 @contextmanager

@@ -1,28 +1,31 @@
 """All HTTP that we speak ourselves: bounded, verified, without redirects, netrc or cookies.
 
-On Python's own client: `requests` costs 75 ms of import in a job whose whole exchange takes less
-(docs/adr/0021-the-cost-of-a-start.md). SDKs that have a transport of their own use theirs.
+What is said, to whom and for how long; how it is written is in `_wire`. SDKs that have a transport
+of their own use theirs.
 """
 
 import json
-import random
 import select
 import signal
 import socket
-import ssl
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from functools import partial
 from itertools import count
 from typing import Self, TypeVar, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
-from ci_identity import _tls
 from ci_identity._network import HTTPS_PORT, Network
 from ci_identity._record import Record, field
+from ci_identity._wire import (
+    Connection,
+    NotHttpError,
+    Proxy,
+    ProxyRefusalError,
+    Received,
+    UntrustedError,
+)
 from ci_identity.errors import (
     CiIdentityError,
     ProviderAnswerError,
@@ -154,7 +157,7 @@ class HttpSession:
     def __init__(self, network: Network) -> None:
         self.deadline: float | None = None
         self._network = network
-        self._connections: dict[tuple[str, str], HTTPConnection] = {}
+        self._connections: dict[tuple[str, str], Connection] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -218,7 +221,7 @@ class HttpSession:
             left = max(min(left, self.deadline - time.monotonic()), 0.1)
         connection = self._connection(parts.scheme, parts.netloc)
         path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        request = (method, path, body, dict(headers or {}))
+        request = (method, path, headers or {}, body)
         call = _Call(connection, request, host=parts.netloc, left=left)
         try:
             response = _within(left, parts.netloc, call.made)
@@ -229,7 +232,7 @@ class HttpSession:
         _check_status(response)
         return response
 
-    def _connection(self, scheme: str, netloc: str) -> HTTPConnection:
+    def _connection(self, scheme: str, netloc: str) -> Connection:
         found = self._connections.get((scheme, netloc))
         if found is None:
             found = _open(scheme, netloc, self._network)
@@ -239,22 +242,27 @@ class HttpSession:
         return found
 
 
-def _open(scheme: str, netloc: str, network: Network) -> HTTPConnection:
+def _open(scheme: str, netloc: str, network: Network) -> Connection:
     parts = urlsplit(f"{scheme}://{netloc}")
     host, port = parts.hostname or "", parts.port
     if scheme == "http":
-        return HTTPConnection(host, port or _HTTP_PORT)
-    context = _tls.context(network.ca_file)
-    if not network.proxy:
-        return HTTPSConnection(host, port or HTTPS_PORT, context=context)
-    proxy = urlsplit(network.proxy)
+        return Connection((host, port or _HTTP_PORT), netloc)
+    from ci_identity import _tls  # noqa: PLC0415  # 8 ms, and a server on this machine needs none
+
+    secured = partial(_tls.secured, host=host, context=_tls.context(network.ca_file))
+    proxy = _proxy(network.proxy) if network.proxy else None
+    return Connection((host, port or HTTPS_PORT), netloc, secured=secured, proxy=proxy)
+
+
+def _proxy(url: str) -> Proxy:
+    parts = urlsplit(url)
     headers: dict[str, str] = {}
-    if proxy.username:
-        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    if parts.username:
+        from base64 import b64encode  # noqa: PLC0415  # for this alone
+
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Proxy-Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
-    made = HTTPSConnection(proxy.hostname or "", proxy.port or _HTTP_PORT, context=context)
-    made.set_tunnel(host, port or HTTPS_PORT, headers)
-    return made
+    return Proxy(address=(parts.hostname or "", parts.port or _HTTP_PORT), headers=headers)
 
 
 def _is_dropped(connection: socket.socket) -> bool:
@@ -269,8 +277,8 @@ class _Call:
 
     def __init__(
         self,
-        connection: HTTPConnection,
-        request: tuple[str, str, bytes | None, dict[str, str]],
+        connection: Connection,
+        request: tuple[str, str, Mapping[str, str], bytes | None],
         *,
         host: str,
         left: float,
@@ -283,90 +291,55 @@ class _Call:
 
     def made(self) -> Response:
         """Make the call."""
-        self._connect()
+        if self._connection.sock is None:
+            self._connect()
         if self._is_over:  # given up while a name was looked up: nobody waits for an answer
             self._connection.close()
             raise self._unanswered(TimeoutError())
         try:
-            self._connection.request(*self._request)
-        except (ValueError, UnicodeError):  # its text would show what is in the header
+            self._connection.ask(*self._request)
+            received = self._connection.answer(MAX_BODY)
+        except ValueError:  # its text would show what is in the header
             message = f"{self._host}: no request can be made of what was given"
             raise UnsendableError(message) from None
-        except (OSError, HTTPException) as error:
+        except (OSError, NotHttpError) as error:
             raise self._unanswered(error) from None
-        try:
-            with closing(self._connection.getresponse()) as response:
-                return self._answer(response)
-        except (OSError, HTTPException, ValueError) as error:
-            raise self._unanswered(error) from None
+        return self._checked(received)
 
     def give_up(self) -> None:
         """Close the connection under the thread that may still use it, or is yet to open it."""
         self._is_over = True
-        if (opened := self._connection.sock) is not None:
-            with suppress(OSError):  # it was closed already
-                opened.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+        self._connection.shut_down()
 
     def _connect(self) -> None:
-        if self._connection.sock is not None:
-            return
-        self._connection.timeout = min(CONNECT_TIMEOUT, self._left)
         try:
-            self._connection.connect()
-        except ssl.SSLError:
+            self._connection.connect(min(CONNECT_TIMEOUT, self._left))
+        except UntrustedError:
             message = f"{self._host}: the server's certificate could not be verified"
             raise TlsError(message) from None
-        except (OSError, HTTPException, ValueError) as error:
-            is_proxy = self._connection.host != urlsplit(f"//{self._host}").hostname
+        except (OSError, ProxyRefusalError, ValueError) as error:
+            is_proxy = self._connection.is_by_proxy
             reason = "the proxy refused or is out of reach" if is_proxy else _reason(error)
             message = f"{self._host}: no answer ({reason})"
             raise ProviderUnavailableError(message, retry_after=0.0) from None
-        opened = cast("socket.socket", self._connection.sock)
-        opened.settimeout(min(READ_TIMEOUT, self._left))
+        if (opened := self._connection.sock) is not None:
+            opened.settimeout(min(READ_TIMEOUT, self._left))
 
-    def _answer(self, response: HTTPResponse) -> Response:
-        headers = _framed(response)
-        body = _body(response)
-        if len(body) > MAX_BODY:
+    def _checked(self, received: Received) -> Response:
+        if received.is_last:
+            self._connection.close()
+        if len(received.body) > MAX_BODY:
             message = f"{self._host}: the answer is larger than {MAX_BODY} bytes"
             raise ProviderAnswerError(message)
-        missing = response.length  # None: it was not told how much would come
-        if missing or (missing is None and not body and not response.chunked):
-            raise ConnectionResetError  # in the middle of the body, or of the header
-        if headers.get("content-encoding", "identity") != "identity":
+        if received.headers.get("content-encoding", "identity") != "identity":
             message = f"{self._host}: the answer is packed, which nobody asked for"
             raise ProviderAnswerError(message)
-        if response.will_close:
-            self._connection.close()
-        return Response(host=self._host, status=response.status, headers=headers, body=body)
+        return Response(
+            host=self._host, status=received.status, headers=received.headers, body=received.body
+        )
 
     def _unanswered(self, error: Exception) -> CiIdentityError:
         return UnansweredError(f"{self._host}: no answer ({_reason(error)})", retry_after=0.0)
-
-
-def _framed(response: HTTPResponse) -> dict[str, str]:
-    """Return the header of an answer of which there is no doubt where it ends (RFC 9112, 6.3).
-
-    Raises:
-        HTTPException: there is, or it is an interim one, which `http.client` takes for the last.
-    """
-    named = [(name.lower(), value) for name, value in response.getheaders()]
-    lengths = {value for name, value in named if name == "content-length"}
-    if response.status < _OK or len(lengths) > 1 or not all(map(str.isdecimal, lengths)):
-        raise HTTPException
-    return dict(named)
-
-
-def _body(response: HTTPResponse) -> bytes:
-    """Return what an answer has, or a little more than we take of it."""
-    if not response.chunked:
-        return response.read(MAX_BODY + 1)
-    body = bytearray()
-    # Not `read`, which takes a chunk whole: one of -1 bytes is all that ever comes.
-    while len(body) <= MAX_BODY and (piece := response.read1(MAX_BODY)):
-        body += piece
-    return bytes(body)
 
 
 def _reason(error: Exception) -> str:
@@ -438,7 +411,9 @@ def retry(call: Callable[[], T], *, budget: float, pause: Callable[[float], None
         except CiIdentityError as error:
             if error.retry_after is None:
                 raise
-            jitter = random.uniform(0.0, min(0.1 * 2**attempt, 2.0))  # noqa: S311  # not a secret
+            from random import uniform  # noqa: PLC0415  # where something failed: nobody waits for it
+
+            jitter = uniform(0.0, min(0.1 * 2**attempt, 2.0))  # noqa: S311  # not a secret
             wait = max(error.retry_after, jitter)
             if time.monotonic() + wait > deadline:
                 raise

@@ -1,11 +1,29 @@
 """Whom we believe to be the server that they say they are."""
 
 import os
+import socket
 import ssl
 from contextlib import suppress
 from functools import cache
 
+from ci_identity._wire import UntrustedError
 from ci_identity.errors import SettingError
+
+
+def secured(opened: socket.socket, *, host: str, context: ssl.SSLContext) -> socket.socket:
+    """Return a connection on which TLS is spoken with `host`.
+
+    An end that is not announced is an error there, not an end: whoever cuts a connection cannot
+    pass a piece of an answer off as the whole.
+
+    Raises:
+        UntrustedError: whoever answers is not `host`, or speaks no TLS.
+    """
+    name = host.encode("ascii")  # in bytes, as in `_wire`
+    try:
+        return context.wrap_socket(opened, server_hostname=name, suppress_ragged_eofs=False)
+    except ssl.SSLError:
+        raise UntrustedError from None
 
 
 @cache

@@ -4,14 +4,14 @@ read the ledger -> identify -> decide -> record the intent -> log in once more -
 -> end what the handles name -> record how it ended -> end that login -> record how it ended
 """
 
-import logging
-import secrets
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ci_identity import _log
 from ci_identity._record import replace
 from ci_identity.errors import (
     CiIdentityError,
@@ -43,8 +43,6 @@ from ci_identity.session import load_grants
 from ci_identity.settings import Settings
 from ci_identity.sources import fetch, sources
 from ci_identity.sources.claims import identify
-
-_log = logging.getLogger("ci_identity")
 
 IDENTITY = ("issuer", "subject", "repository", "run", "job")
 """The fields of a job's identity that a ledger entry has: they tell one job from another."""
@@ -93,7 +91,7 @@ def reclaim(
     ends = [revocation, *([closed] if closed and closed.outcome is Outcome.FAILED else [])]
     for one in ends:
         say = _log.error if one.outcome is Outcome.FAILED else _log.info
-        say(one.sentence(), extra={"outcome": one.outcome})
+        say(one.sentence(), outcome=one.outcome)
     return ends
 
 
@@ -144,7 +142,7 @@ def _login(left: LiveLease, grant: Grant, environ: Mapping[str, str]) -> "_Login
         _log.info("%s: steered by %s", grant.name, ", ".join(steered_by))
     about = replace(
         _about(left),
-        lease=secrets.token_hex(8),
+        lease=os.urandom(8).hex(),
         identity={name: getattr(identity, name) for name in IDENTITY},
         steered_by=steered_by,
     )

@@ -1,11 +1,11 @@
 """What the ledger is told about one lease, from the intent to its end, by whichever thread."""
 
-import logging
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from ci_identity import _log
 from ci_identity._record import replace
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.refusal import Refused
@@ -13,8 +13,6 @@ from ci_identity.errors import LedgerError
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.writer import Ledger
 from ci_identity.model import Handle, Outcome
-
-_log = logging.getLogger("ci_identity")
 
 MAX_REFUSALS = 100
 """Kinds of refusal that are told apart: whoever is refused chooses how often, and as whom."""

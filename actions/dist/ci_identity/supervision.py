@@ -1,6 +1,5 @@
 """One child process from start to end: its output, its signals, its descendants, its exit code."""
 
-import logging
 import os
 import signal
 import threading
@@ -8,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
+from ci_identity import _log
 from ci_identity._record import Record
 from ci_identity.delivery.process import (
     Streams,
@@ -22,8 +22,6 @@ from ci_identity.redaction.relay import Relay
 from ci_identity.redaction.stream import Redactor
 from ci_identity.secret import Secret
 from ci_identity.signals import ENDING, Signals
-
-_log = logging.getLogger("ci_identity")
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes, as env(1) has them."""

@@ -6,7 +6,6 @@ step -> (steps ask, sessions are renewed) -> serve no more -> revoke all -> writ
 
 import ctypes
 import gc
-import logging
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ci_identity import _log
 from ci_identity._record import asdict, replace
 from ci_identity.agent.asked_for import find_grants
 from ci_identity.agent.instance import Instance, Running
@@ -24,8 +24,6 @@ from ci_identity.signals import Signals
 
 if TYPE_CHECKING:
     from ci_identity.agent.holding import Holding
-
-_log = logging.getLogger("ci_identity")
 
 _TICK = 1.0
 """Seconds between two looks at the runner and the clock."""

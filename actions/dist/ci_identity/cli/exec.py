@@ -1,7 +1,6 @@
 """`ci-identity exec`: run one command with one or more grants, and revoke when it ends."""
 
 import argparse
-import logging
 import os
 import resource
 import shlex
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ci_identity import _log
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError, ttl
@@ -18,8 +18,6 @@ from ci_identity.doctor.injection import OTHERS_WRITE, find_code_injection
 from ci_identity.errors import AwsAccessDeniedError, InterruptedRunError
 from ci_identity.model import Delivered, DeliveryMode
 from ci_identity.run import run_command
-
-_log = logging.getLogger("ci_identity")
 
 _EXAMPLE = """\
   ci-identity exec --grant migrate-db -- make migrate

@@ -1,10 +1,9 @@
 """Hands credentials to one process tree over loopback HTTP, and tells who else has asked."""
 
-import logging
-import secrets
+import os
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 
+from ci_identity import _log
 from ci_identity._record import Record
 from ci_identity.delivery.connection import Connection
 from ci_identity.delivery.listener import LOOPBACK, Listener, start_thread
@@ -27,8 +26,7 @@ __all__ = [
     "new_bearer",
 ]
 
-_log = logging.getLogger("ci_identity")
-
+_REFUSED = 400
 _MASKED_PREFIX = "gltok-"
 """GitLab's runner masks words that begin with it, at no cost (token_masker.go)."""
 
@@ -70,7 +68,7 @@ class Route(Record):
 
 def new_bearer() -> Secret:
     """Return a token for the loopback alone, of 256 random bits."""
-    return Secret(_MASKED_PREFIX + secrets.token_urlsafe(32))
+    return Secret(_MASKED_PREFIX + os.urandom(32).hex())
 
 
 class Endpoint:
@@ -217,7 +215,7 @@ class Endpoint:
             self._refuse(connection, route, reply)
             return
         connection.reply(reply, is_last=False)
-        if reply.status < HTTPStatus.BAD_REQUEST:
+        if reply.status < _REFUSED:
             self._reports.access(asked.request.path, asked.peer)
 
     def _refuse(self, connection: Connection, route: Route | None, refused: Refused) -> None:

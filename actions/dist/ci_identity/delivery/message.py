@@ -8,7 +8,6 @@ way to smuggle a request does.
 import re
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from types import MappingProxyType
 
 from ci_identity._record import Record, field
@@ -62,6 +61,8 @@ class Reply(Record):
 
     def encode(self, *, is_last: bool) -> bytes:
         """Return its bytes, which say whether the connection stays open after it."""
+        from http import HTTPStatus  # noqa: PLC0415  # when somebody asks
+
         fields = (
             ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
             ("Content-Type", self.content_type),

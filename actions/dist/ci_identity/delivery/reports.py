@@ -1,17 +1,15 @@
 """Tells who was served and who was refused, beside the serving, and does not repeat itself."""
 
-import logging
 import threading
 from collections.abc import Callable, Hashable
 from queue import SimpleQueue
 
+from ci_identity import _log
 from ci_identity._record import replace
 from ci_identity.delivery.listener import start_thread
 from ci_identity.delivery.peer import Peer
 from ci_identity.delivery.refusal import Refused
 from ci_identity.errors import CiIdentityError
-
-_log = logging.getLogger("ci_identity")
 
 MAX_REMEMBERED = 1024
 """Of processes that were served, and of kinds of refusal; beyond it the oldest is forgotten."""

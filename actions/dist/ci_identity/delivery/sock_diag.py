@@ -92,8 +92,9 @@ def is_available() -> bool:
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,
-            socket.create_connection(server.getsockname()) as client,
+            socket.socket() as client,
         ):
+            client.connect(server.getsockname())
             found = diag.find(client.getsockname(), server.getsockname())
             return found is not None and found.inode == os.fstat(client.fileno()).st_ino
     except OSError:

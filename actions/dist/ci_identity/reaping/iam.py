@@ -1,6 +1,5 @@
 """Cuts sessions by IAM: one inline policy on the role for each, and none for longer than needed."""
 
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ci_identity import _log
 from ci_identity.errors import CiIdentityError
 from ci_identity.reaping import denial
 from ci_identity.reaping.aws import LiveSession, Role
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import boto3
     from types_boto3_iam import IAMClient
 
-_log = logging.getLogger("ci_identity")
 _Answer = TypeVar("_Answer")
 
 MAX_CHARACTERS = 10_240

@@ -1,11 +1,11 @@
 """Reads ledgers that others kept, broken ones too, and writes back to them what was ended."""
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from ci_identity import _log
 from ci_identity._record import Record
 from ci_identity.errors import LedgerError, LedgerTamperedError
 from ci_identity.ledger.entry import Entry, Event
@@ -14,8 +14,6 @@ from ci_identity.ledger.verify import Chain, open_ledger, parse
 from ci_identity.ledger.writer import MAX_LINE, Ledger
 from ci_identity.model import JobIdentity
 from ci_identity.reaping.plan import End, Left
-
-_log = logging.getLogger("ci_identity")
 
 
 def find(places: Iterable[Path]) -> tuple[Path, ...]:

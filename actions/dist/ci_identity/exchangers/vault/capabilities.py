@@ -1,6 +1,6 @@
 """Asks the server what the login may do: too little is an error, too much a warning."""
 
-import secrets
+import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -34,7 +34,7 @@ def check_rights(
     Raises:
         VaultPolicyError: one is missing; the hint has the text of the policy.
     """
-    used, nonce = uses(target), f"ci-identity-{secrets.token_hex(8)}"
+    used, nonce = uses(target), f"ci-identity-{os.urandom(8).hex()}"
     probes = [Probe.of(path, nonce, wanted) for path, wanted in used.items()]
     mounts = filter(None, map(pki_mount, used))
     revoking = set(chain.from_iterable(map(revocation_paths, mounts)))
