@@ -20,7 +20,7 @@ LEEWAY = timedelta(seconds=30)
 Clock = Callable[[], datetime]
 """Gives the time now, in UTC. Handed to the sources, so that they can be asked at any time."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
 def utc_now() -> datetime:
@@ -148,7 +148,9 @@ def _text(claims: UnverifiedClaims, name: str, origin: str) -> str:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value != "" and not _CONTROL.search(value)
+    if not isinstance(value, str) or not value:
+        return False
+    return value.isprintable() or not re.search(_CONTROL, value)  # the first costs nothing
 
 
 def _stamp(time: datetime) -> str:

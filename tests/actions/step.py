@@ -52,8 +52,8 @@ class Step:
     @property
     def state(self) -> Mapping[str, str]:
         """What `post` will have as `STATE_*`, from what `main` has saved so far."""
-        saved = re.findall(r"(?ms)^(\w+)<<(.+?)\n(.*?)\n\2\n", self.read("GITHUB_STATE"))
-        return {f"STATE_{name}": value for name, _, value in saved}
+        saved = re.findall(r"(?m)^(\w+)=(.*)$", self.read("GITHUB_STATE"))
+        return {f"STATE_{name}": value for name, value in saved}
 
     def read(self, name: str) -> str:
         """Return what a file of the runner has."""

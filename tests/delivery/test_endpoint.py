@@ -170,7 +170,7 @@ def test_bearer_is_masked_by_gitlab() -> None:
     first, second = new_bearer().reveal(), new_bearer().reveal()
     assert first != second
     assert first.startswith("gltok-")
-    assert len(first) == len("gltok-") + 43
+    assert len(first) == len("gltok-") + 64
 
 
 # ── who is refused ───────────────────────────────────────────────────────────────────────────
