@@ -1,14 +1,12 @@
 """Leaves the step: a process that goes on when the command that started it has ended."""
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ci_identity.delivery.process import hide_memory
 from ci_identity.errors import DeliveryError
 
 _READY = b"."
@@ -49,6 +47,10 @@ def detach() -> Callable[[Path], None] | int:
         return _wait(child, waiting)
     os.close(waiting)
     os.setsid()
+    import resource  # noqa: PLC0415  # the parent only waits
+
+    from ci_identity.delivery.process import hide_memory  # noqa: PLC0415
+
     hide_memory()  # kept by nobody who would be started from here: exec makes it readable again
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

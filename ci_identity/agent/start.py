@@ -5,10 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before the fork: what is imported by then, two processes have.
 from ci_identity.agent.detach import detach
-from ci_identity.agent.instance import Instance
-from ci_identity.agent.runner import Runner
 
 if TYPE_CHECKING:
     from ci_identity.agent.order import Order
@@ -25,12 +22,15 @@ def start(folder: Path, runner: int | None, order: "Callable[[], Order]") -> int
     Raises:
         CiIdentityError: it could not get ready.
     """
-    found = Runner.of(runner)
-    instance = Instance(folder)
-    instance.make()
     ready = detach()
     if isinstance(ready, int):
         return ready
+    # Only now: what is imported before a fork has to be copied, page by page.
+    from ci_identity.agent.instance import Instance  # noqa: PLC0415
+    from ci_identity.agent.runner import Runner  # noqa: PLC0415
     from ci_identity.agent.service import serve  # noqa: PLC0415
 
+    found = Runner.of(runner)
+    instance = Instance(folder)
+    instance.make()
     return serve(order(), instance, found, os.environ, ready)

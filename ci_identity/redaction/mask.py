@@ -105,7 +105,8 @@ def _is_read_by_a_step(log: tuple[int, int], step: int) -> bool:
 
     One that cannot be looked into, as `sudo tee` cannot, counts if it comes from the step.
     """
-    for pid in map(int, filter(str.isdecimal, os.listdir(_PROC))):
+    pids = filter(str.isdecimal, os.listdir(_PROC))  # noqa: PTH208  # as in `_is_of_a_step`
+    for pid in map(int, pids):
         try:
             is_reader = _is_of_a_step(pid) and _has_reading_end(pid, log)
         except PermissionError:
