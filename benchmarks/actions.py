@@ -272,6 +272,10 @@ def state(path: str) -> dict[str, str]:
     lines = iter(Path(path).read_text().splitlines())
     found = {}
     for line in lines:
+        name, equals, value = line.partition("=")
+        if equals and "<<" not in name:  # as the runner tells the two forms apart
+            found[name] = value
+            continue
         name, _, delimiter = line.partition("<<")
         found[name] = "\n".join(iter(lambda: next(lines), delimiter))
     return found
