@@ -42,7 +42,7 @@ reliability: .venv/dev
 # Each reader of strangers' bytes, for a minute; atheris has wheels for Linux and some Pythons only.
 fuzz: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	for reader in grants yaml token sts request certificate redaction; do \
+	for reader in grants yaml token sts request answer certificate redaction; do \
 	  $(BIN)/python tests/fuzz/guided.py $$reader -max_total_time=60 -max_len=4096 -rss_limit_mb=4096 || exit 1; done
 
 # The files .venv/sandbox and .venv/dev remember which extra is installed, for which pyproject.toml.

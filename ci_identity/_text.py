@@ -28,8 +28,9 @@ def shown(text: str) -> str:
     `##[command]` anywhere in it (`ActionCommand.cs`).
     """
     lines = map(printable, text.split("\n"))
-    quiet = (re.sub(r"^(\s*)::", r"\1: :", line) for line in lines)
-    return re.sub(r"##(\w*)\[", r"##\1\\u005b", "\n".join(quiet))
+    quiet = (re.sub(r"^(\s*)::", r"\1: :", line) if "::" in line else line for line in lines)
+    joined = "\n".join(quiet)
+    return re.sub(r"##(\w*)\[", r"##\1\\u005b", joined) if "##" in joined else joined
 
 
 def shortened(text: str) -> str:

@@ -63,7 +63,15 @@ def _cannot_start(error: OSError) -> DeliveryError:
 
 
 def _wait(child: int, waiting: int) -> int:
-    if os.read(waiting, 1) == _READY:
+    from ci_identity.agent.ahead import Ahead  # noqa: PLC0415  # the child does not wait
+
+    ahead = Ahead()
+    ahead.start()
+    try:
+        is_ready = os.read(waiting, 1) == _READY
+    finally:
+        ahead.stop()
+    if is_ready:
         return 0
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

@@ -6,15 +6,18 @@
 What follows the reader's name goes to libFuzzer. It ends with the first input that breaks a rule.
 """
 
+import socket
 import sys
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
+from typing import cast
 
 import atheris
 
 with atheris.instrument_imports(include=["ci_identity", "yaml", "json", "http"]):
+    from ci_identity import _wire
     from ci_identity.delivery import message
     from ci_identity.errors import CiIdentityError
     from ci_identity.exchangers.aws import sts
@@ -50,6 +53,21 @@ def _request(data: bytes) -> None:
         message.parse(data)
 
 
+class _Answering:
+    def __init__(self, data: bytes) -> None:
+        self._pieces = [data]
+
+    def recv(self, _: int) -> bytes:
+        return self._pieces.pop() if self._pieces else b""
+
+
+def _answer(data: bytes) -> None:
+    connection = _wire.Connection(("", 0), "x")
+    connection.sock = cast("socket.socket", _Answering(data))
+    with suppress(_wire.NotHttpError):
+        assert len(connection.answer(1000).body) <= 1001
+
+
 def _certificate(data: bytes) -> None:
     kind = b"\0\0\0\x1cssh-rsa-cert-v01@openssh.com"
     ssh.valid_before(f"ssh-rsa-cert-v01@openssh.com {b64encode(kind + data).decode()}")
@@ -69,6 +87,7 @@ READERS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
         "token": _token,
         "sts": _sts,
         "request": _request,
+        "answer": _answer,
         "certificate": _certificate,
         "redaction": _redaction,
     }

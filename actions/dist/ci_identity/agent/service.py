@@ -97,6 +97,7 @@ def _job(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _save_memory() -> None:
     """Give back what only the start needed; we are there for hours."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     with suppress(OSError, AttributeError):  # not every C library has it

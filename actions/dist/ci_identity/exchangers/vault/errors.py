@@ -63,7 +63,7 @@ _ENGINE: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
-_CLAIM = re.compile(r'claim "([A-Za-z0-9_./:-]{1,64})"')
+_CLAIM = r'claim "([A-Za-z0-9_./:-]{1,64})"'
 
 
 def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError:
@@ -104,7 +104,7 @@ def engine_refusal(what: str, errors: Iterable[str]) -> VaultSecretError:
 
 
 def _named_claim(text: str, claims: Iterable[str]) -> str:
-    found = _CLAIM.search(text)
+    found = re.search(_CLAIM, text)
     if not found:
         return ""
     name = found[1]
