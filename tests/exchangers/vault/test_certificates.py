@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ci_identity.errors import TokenLifeError, VaultPolicyError, VaultSecretError
+from ci_identity.exchangers.interface import Ending
 from ci_identity.exchangers.vault import VaultReclaimer
 from ci_identity.exchangers.vault.rights import REVOKE_ACCESSOR
-from ci_identity.model import Outcome
+from ci_identity.model import Outcome, VaultTarget
 from ci_identity.sandbox.openbao import AuditEntry
 from tests.exchangers.front import Fault, Front, answers, reset, with_
 from tests.exchangers.shop import CREATE, REVOKE_LEASE, Exchange, Shop, written
@@ -426,24 +427,38 @@ def test_reclaimer_revokes_by_serial_number(shop: Shop, pki: Pki) -> None:
     """Whoever cleans up after a killed process has no key, but may have the wider right."""
     paths = (f"{pki.mount}/revoke", REVOKE_ACCESSOR)
     shop.policy("ci", "\n".join([CREATE, REVOKE_LEASE, *map(shop.may_write, paths)]))
-    with shop.exchange(shop.target(secrets=pki.certificate())) as left:
-        ending = reclaimed(shop, left)
-        assert ending is Outcome.REVOKED
+    target = shop.target(secrets=pki.certificate())
+    with shop.exchange(target) as left:
+        ending = reclaimed(target, left)
+        assert ending.outcome is Outcome.REVOKED
         assert serial(left) in pki.revoked()
+
+
+def test_reclaimer_revokes_at_no_mount_but_the_grant_s(shop: Shop, pki: Pki) -> None:
+    """A ledger may have been in other hands, and a serial number is no secret: it is nobody's."""
+    paths = (f"{pki.mount}/revoke", REVOKE_ACCESSOR)
+    shop.policy("ci", "\n".join([CREATE, REVOKE_LEASE, *map(shop.may_write, paths)]))
+    with shop.exchange(shop.target(secrets=pki.certificate())) as left:
+        ending = reclaimed(shop.target(), left)
+        assert serial(left) not in pki.revoked()
+    assert ending.outcome is Outcome.FAILED
+    name = left.values["SERIAL"]
+    assert ending.detail == f"certificate {name}: its mount is none of the grant's"
 
 
 def test_reclaimer_says_what_merely_expires(shop: Shop, pki: Pki) -> None:
     """A certificate that nobody may revoke is not called revoked when its token is."""
     shop.policy("ci", "\n".join([CREATE, REVOKE_LEASE, shop.may_write(REVOKE_ACCESSOR)]))
-    with shop.exchange(shop.target(secrets=pki.certificate())) as left:
-        assert reclaimed(shop, left) is Outcome.EXPIRES
+    target = shop.target(secrets=pki.certificate())
+    with shop.exchange(target) as left:
+        assert reclaimed(target, left).outcome is Outcome.EXPIRES
 
 
-def reclaimed(shop: Shop, left: Exchange) -> Outcome:
+def reclaimed(target: VaultTarget, left: Exchange) -> Ending:
     """End what an exchange left as a later process does; its own login is ended as well."""
     held = left.held[:]
     try:
-        return VaultReclaimer(shop.target(), {}).reclaim(left.request, left.handles).outcome
+        return VaultReclaimer(target, {}).reclaim(left.request, left.handles)
     finally:
         for credential in left.held[len(held) :]:
             credential.revoke(budget=5.0)
