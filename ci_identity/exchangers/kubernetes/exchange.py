@@ -75,9 +75,9 @@ class KubernetesExchanger:
 
     def exchange(self, request: ExchangeRequest) -> KubernetesCredential:
         """Make the Secret of the lease, if this is no renewal, and have a token bound to it."""
-        _check_ttl(request)
         name = secret_name(request.lease_id)
         known = self._secret if self._secret and self._secret.name == name else None
+        _check_ttl(request, is_renewal=known is not None)
         secret = known or ThrowAway(name)
         connect = self.connect(request)
         credential = KubernetesCredential(secret, self._target, request.identity, connect)
@@ -188,16 +188,17 @@ def _about(request: ExchangeRequest) -> Mapping[str, Mapping[str, str]]:
     return {"labels": labels, "annotations": notes}
 
 
-def _check_ttl(request: ExchangeRequest) -> None:
-    if request.ttl < KUBERNETES_TTL:
-        asked, least = lasting(request.ttl), lasting(KUBERNETES_TTL)
-        message = f"{request.grant.name}: asked for a token of {asked}, and Kubernetes has none"
-        raise TokenLifeError(
-            message,
-            cause=f"an API server gives no token that lives for less than {least}",
-            hint="ask for more; the token ends with the step all the same, since its Secret is"
-            " deleted",
-        )
+def _check_ttl(request: ExchangeRequest, *, is_renewal: bool) -> None:
+    if request.ttl >= KUBERNETES_TTL:
+        return
+    asked, least = lasting(request.ttl), lasting(KUBERNETES_TTL)
+    cause = f"an API server gives no token that lives for less than {least}"
+    if is_renewal:  # one that outlives `max` is not asked for
+        message = f"{request.grant.name}: {asked} of the grant's `max` are left, too few for a token"
+        raise TokenLifeError(message, cause=cause, hint="raise `max`, or make two of the step")
+    message = f"{request.grant.name}: asked for a token of {asked}, and Kubernetes has none"
+    hint = "ask for more; the token ends with the step all the same, since its Secret is deleted"
+    raise TokenLifeError(message, cause=cause, hint=hint)
 
 
 def _network(target: KubernetesTarget, environ: Mapping[str, str]) -> Network:

@@ -320,6 +320,17 @@ def test_renewal_is_one_request_for_the_same_secret(
     assert not any(kubernetes.cluster.takes(token) for token in kubernetes.cluster.issued)
 
 
+def test_renewal_does_not_outlive_the_cap(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """Where `max` leaves less than an API server gives, nothing is asked for, and why is said."""
+    exchanger = stage.exchanger()
+    exchanger.exchange(stage.request)
+    asked, stage.ttl = len(kubernetes.calls), timedelta(minutes=9)
+    with pytest.raises(TokenLifeError, match="9 min of the grant's `max` are left") as caught:
+        exchanger.exchange(stage.request)
+    assert "raise `max`" in caught.value.hint
+    assert len(kubernetes.calls) == asked
+
+
 @pytest.mark.parametrize("is_made_again", [False, True])
 def test_lease_that_was_ended_from_outside_is_not_renewed(
     stage: Stage,
