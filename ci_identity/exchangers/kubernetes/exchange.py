@@ -194,7 +194,9 @@ def _check_ttl(request: ExchangeRequest, *, is_renewal: bool) -> None:
     asked, least = lasting(request.ttl), lasting(KUBERNETES_TTL)
     cause = f"an API server gives no token that lives for less than {least}"
     if is_renewal:  # one that outlives `max` is not asked for
-        message = f"{request.grant.name}: {asked} of the grant's `max` are left, too few for a token"
+        message = (
+            f"{request.grant.name}: {asked} of the grant's `max` are left, too few for a token"
+        )
         raise TokenLifeError(message, cause=cause, hint="raise `max`, or make two of the step")
     message = f"{request.grant.name}: asked for a token of {asked}, and Kubernetes has none"
     hint = "ask for more; the token ends with the step all the same, since its Secret is deleted"

@@ -1,7 +1,7 @@
 """Ends at Vault, by handle, what an earlier process of the job was given and left behind."""
 
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -49,7 +49,10 @@ class VaultReclaimer(VaultExchanger):
 
 
 def _end(
-    credential: VaultCredential, handles: Sequence[Handle], own: Set[str | None], deadline: float
+    credential: VaultCredential,
+    handles: Sequence[Handle],
+    own: Collection[str | None],
+    deadline: float,
 ) -> Iterator[str | None]:
     """Yield for each handle why it could not be ended, or `None`; leases before their tokens.
 
