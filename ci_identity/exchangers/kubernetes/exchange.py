@@ -17,7 +17,13 @@ from ci_identity._http import retry
 from ci_identity._network import Network
 from ci_identity._record import replace
 from ci_identity._text import lasting, shortened
-from ci_identity.errors import ConfigurationError, KubernetesBindingError, TokenLifeError
+from ci_identity._tls import context
+from ci_identity.errors import (
+    ConfigurationError,
+    KubernetesBindingError,
+    SettingError,
+    TokenLifeError,
+)
 from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.kubernetes.api import Api, Issued, Refused, ThrowAway
 from ci_identity.exchangers.kubernetes.credential import Connect, KubernetesCredential
@@ -214,6 +220,13 @@ def _network(target: KubernetesTarget, environ: Mapping[str, str]) -> Network:
             cause="it is misspelt, or was not checked out",
             hint="a relative path is looked for beside the grants file",
         )
+    try:
+        context(target.ca_file)
+    except SettingError:
+        message = f"`ca_file` of the grant has no certificate: {target.ca_file}"
+        cause = "it is another file, or not in PEM"
+        hint = "PEM begins with -----BEGIN CERTIFICATE-----; a kubeconfig has the same in base64"
+        raise ConfigurationError(message, cause=cause, hint=hint) from None
     found = Network.from_environ(
         target.server, {**environ, _CA_FILE: target.ca_file}, ca_variables=(_CA_FILE,)
     )

@@ -302,6 +302,18 @@ def test_ca_that_cannot_be_read(kubernetes: KubernetesWorld, tmp_path: Path) -> 
     assert "beside the grants file" in caught.value.hint
 
 
+@pytest.mark.parametrize("content", ["", "none", "-----BEGIN CERTIFICATE-----\nAA\n"])
+def test_ca_that_is_none(kubernetes: KubernetesWorld, tmp_path: Path, content: str) -> None:
+    """It is the grant's key that is wrong, and no variable."""
+    path = tmp_path / "ca.pem"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match="`ca_file` of the grant") as caught:
+        KubernetesExchanger(target(kubernetes, ca_file=str(path)), {})
+    error = caught.value
+    assert error.code == "configuration"
+    assert "variable" not in f"{error}{error.cause}{error.hint}"
+
+
 # ── renewal ──────────────────────────────────────────────────────────────────────────────────
 
 
