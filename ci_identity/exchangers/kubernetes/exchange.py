@@ -132,7 +132,10 @@ class KubernetesExchanger:
 
     def _end_of(self, issued: Issued) -> datetime:
         """Return when a new token ends by this machine's clock, which the step's clients go by."""
-        ends = self._now() + issued.life
+        try:
+            ends = self._now() + issued.life
+        except OverflowError:  # no date: refused below, as longer than was asked, or over already
+            return issued.ends
         return min(ends, issued.ends) if abs(ends - issued.ends) < _CLOCKS_DIFFER else ends
 
     def _handle(

@@ -147,6 +147,16 @@ def test_server_that_gives_more(stage: Stage, kubernetes: KubernetesWorld) -> No
     assert not kubernetes.cluster.takes(kubernetes.cluster.issued[0])
 
 
+def test_server_that_gives_for_ever(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """The last second that a date holds, by a clock that is ahead of ours."""
+    last = datetime.max.replace(tzinfo=UTC)
+    kubernetes.cluster.extra_life = int((last - datetime.now(UTC)).total_seconds()) - 900
+    stage.now = lambda: datetime.now(UTC) + timedelta(minutes=30)
+    error = stage.refuse()
+    assert isinstance(error, TokenLifeError)
+    assert stage.held[0].revoke(budget=5).outcome is Outcome.REVOKED
+
+
 def test_clocks_that_differ(
     stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
