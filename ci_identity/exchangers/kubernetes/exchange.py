@@ -17,7 +17,6 @@ from ci_identity._http import retry
 from ci_identity._network import Network
 from ci_identity._record import replace
 from ci_identity._text import lasting, shortened
-from ci_identity._tls import context
 from ci_identity.errors import (
     ConfigurationError,
     KubernetesBindingError,
@@ -223,8 +222,10 @@ def _network(target: KubernetesTarget, environ: Mapping[str, str]) -> Network:
             cause="it is misspelt, or was not checked out",
             hint="a relative path is looked for beside the grants file",
         )
+    from ci_identity import _tls  # noqa: PLC0415  # as in `_http`
+
     try:
-        context(target.ca_file)
+        _tls.context(target.ca_file)
     except SettingError:
         message = f"`ca_file` of the grant has no certificate: {target.ca_file}"
         cause = "it is another file, or not in PEM"
