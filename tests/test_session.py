@@ -293,8 +293,9 @@ def test_token_for_another_audience(job: dict[str, str], shop: Shop) -> None:
 )
 def test_ttl_that_the_grant_does_not_allow(job: dict[str, str], ttl: timedelta) -> None:
     """More than the grant's is refused, and so is what is no time at all: it is not the default."""
-    with pytest.raises(ConfigurationError, match="allows a ttl from 1 s to 5 min"):
+    with pytest.raises(ConfigurationError, match="allows a ttl from 1 s to 5 min") as caught:
         session(GRANT, ttl=ttl, environ=job)
+    assert "the grant's `ttl` counts" in caught.value.hint
 
 
 def test_unknown_grant(job: dict[str, str]) -> None:

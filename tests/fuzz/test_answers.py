@@ -1,6 +1,7 @@
 """Providers that answer in every shape: a credential, or one error, and nothing secret is said."""
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from ci_identity.secret import Secret
 from ci_identity.sources.claims import identify
 from ci_identity.sources.github import GitHubSource
 from tests.exchangers.aws.stage import answer as sts_answer
-from tests.fuzz.shapes import bodies, like, some, texts
+from tests.fuzz.shapes import NASTY_NUMBERS, bodies, like, some, texts
 
 SECRET = "hvs.a-token-that-nobody-may-see"
 JWT = "ey.the-token-of-the-job.x"
@@ -55,9 +56,35 @@ grants:
       tenant: 00000000-0000-0000-0000-000000000000
       client: 11111111-1111-1111-1111-111111111111
       resources: [https://vault.azure.net]
+  kubernetes:
+    for: {issuer: https://x.example}
+    kubernetes: {server: 'http://127.0.0.1:1', namespace: n, service_account: s, audience: a}
+  token_exchange:
+    for: {issuer: https://x.example}
+    token_exchange:
+      url: http://127.0.0.1:1/exchange
+      audience: https://api.partner.example
+      revoke_url: http://127.0.0.1:1/end
 """,
     "grants.yml",
 )
+
+CLAIMS = {
+    "aud": ["https://kubernetes.default.svc"],
+    "sub": "system:serviceaccount:n:s",
+    "iat": int(datetime.now(UTC).timestamp()),
+    "exp": int(datetime.now(UTC).timestamp()) + 600,
+    "kubernetes.io": {"secret": {"name": "ci-identity-0123456789abcdef", "uid": "u-i-d"}},
+}
+SIGNATURE = "a-signature-that-nobody-may-see"
+
+
+def account_token(claims: Any) -> str:
+    """Return a service account's token that says this."""
+    parts = [{"alg": "RS256"}, claims]
+    texts = [json.dumps(part).encode("utf-8", "surrogatepass") for part in parts]
+    return ".".join([*(urlsafe_b64encode(text).decode().rstrip("=") for text in texts), SIGNATURE])
+
 
 AUTH = {
     "client_token": SECRET,
@@ -106,6 +133,14 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     "generateAccessToken": {"accessToken": SECRET, "expireTime": "2999-01-01T00:00:00Z"},
     "oauth2/v2.0/token": {"access_token": SECRET, "token_type": "Bearer", "expires_in": 3600},
     "github/token": {"value": JWT},
+    "/serviceaccounts/s/token": {
+        "kind": "TokenRequest",
+        "status": {"token": account_token(CLAIMS)},
+    },
+    "/secrets/ci-identity-": {"kind": "Status", "status": "Success"},
+    "/namespaces/n/secrets": {"kind": "Secret", "metadata": {"uid": "u-i-d"}},
+    "/exchange": {"access_token": SECRET, "token_type": "Bearer", "expires_in": 60},
+    "/end": {"is_read": False},
 }
 """By the end of an address, what a server says there that works."""
 
@@ -162,8 +197,8 @@ def exchange(kind: str) -> CiIdentityError | None:
     for credential in held:
         said += [credential.revoke(budget=0.0), vars(credential), credential.expires_at]
     words = " ".join(map(str, said))
-    assert SECRET not in words
-    assert JWT not in words
+    for secret in (SECRET, SIGNATURE, JWT):
+        assert secret not in words
     return failed
 
 
@@ -176,7 +211,7 @@ def _request(
         mint=lambda: token,
         identity=identify(token),
         step="s",
-        ttl=timedelta(minutes=1) if grant.name != "azure" else timedelta(hours=24),
+        ttl=TTL.get(grant.name, timedelta(minutes=1)),
         lease_id="0123456789abcdef",
         hold=held.append,
         record=said.append,
@@ -186,12 +221,26 @@ def _request(
     )
 
 
+TTL = {"azure": timedelta(hours=24), "kubernetes": timedelta(minutes=10)}
+REFUSAL = {
+    "kind": "Status",
+    "status": "Failure",
+    "reason": "Forbidden",
+    "message": f'secrets is forbidden: User "{SECRET[:3]}" cannot create resource "secrets"',
+    "details": {"kind": "secrets", "causes": [{"field": "spec"}]},
+    "code": 403,
+}
 VAULT = [name for name in GOOD if name.startswith(("auth/", "sys/", "secret/", "database/"))]
 PLACES = [
     *(("vault", name) for name in VAULT),
     ("gcp", "v1/token"),
     ("gcp", "generateAccessToken"),
     ("azure", "oauth2/v2.0/token"),
+    ("kubernetes", "/serviceaccounts/s/token"),
+    ("kubernetes", "/secrets/ci-identity-"),
+    ("kubernetes", "/namespaces/n/secrets"),
+    ("token_exchange", "/exchange"),
+    ("token_exchange", "/end"),
 ]
 statuses = st.sampled_from([200, 200, 200, 200, 204, 400, 403, 404, 405, 418, 501])
 
@@ -199,12 +248,12 @@ statuses = st.sampled_from([200, 200, 200, 200, 204, 400, 403, 404, 405, 418, 50
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time for another try."""
-    for name in ("aws", "azure", "gcp"):
+    for name in ("aws", "azure", "gcp", "kubernetes", "token_exchange"):
         monkeypatch.setattr(f"ci_identity.exchangers.{name}.exchange.RETRY_BUDGET", 0.0)
     monkeypatch.setattr("ci_identity.exchangers.vault.client.RETRY_BUDGET", 0.0)
 
 
-@pytest.mark.parametrize("kind", ["vault", "aws", "gcp", "azure"])
+@pytest.mark.parametrize("kind", list(GRANTS.grants))
 def test_the_answers_that_are_varied_work(kind: str) -> None:
     """What is changed below is right as it stands: the exchange goes through."""
     with answering("nowhere", 200, b""):
@@ -244,6 +293,32 @@ def test_answers_that_are_anything(kind: str, where: str) -> None:
             exchange(kind)
 
     check()
+
+
+moments = st.sampled_from([*NASTY_NUMBERS, 253_402_300_799, -62_135_596_800]) | st.integers()
+"""As seconds from 1970; among them the last that a date holds, and the first."""
+
+
+@some
+@given(
+    like(CLAIMS) | st.tuples(moments, moments).map(lambda at: {"iat": at[0], "exp": at[1]}),
+    st.booleans(),
+)
+def test_tokens_of_every_shape(claims: Any, is_whole: bool) -> None:  # noqa: FBT001  # drawn
+    """What is in an API server's token, which is looked at before it is handed over."""
+    token = account_token({**CLAIMS, **claims} if is_whole else claims)
+    body = json.dumps({"kind": "TokenRequest", "status": {"token": token}}).encode()
+    with answering("/serviceaccounts/s/token", 201, body):
+        exchange("kubernetes")
+
+
+@some
+@given(like(REFUSAL), st.sampled_from(["POST", "DELETE"]), st.integers(400, 599))
+def test_refusals_of_every_shape(answer: Any, verb: str, status: int) -> None:
+    """What an API server says no by: words of it are looked at, one of them is passed on."""
+    where = "/namespaces/n/secrets" if verb == "POST" else "/secrets/ci-identity-"
+    with answering(where, status, json.dumps(answer).encode("utf-8", "surrogatepass")):
+        exchange("kubernetes")
 
 
 STS = sts_answer({

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_identity.cli import COMMANDS
+from ci_identity.ledger.entry import Event
 from ci_identity.sandbox.world import World
 from tests.faults.stage import CODES
 from tests.fuzz.shapes import NASTY_TEXTS, some
+from tests.reaping.vaults import target, tell
 from tests.step import Job
 
 _SERVER = """
 import json, os, signal, sys, tempfile, traceback
 from importlib import import_module
 from ci_identity import cli
-for name in ("check", "exec", "explain", "audit", "whoami", "doctor", "revoke", "credential"):
+for name in "check exec explain audit whoami doctor revoke credential reap".split():
     import_module(f"ci_identity.cli.{name}")
 os.setsid()
 for line in sys.stdin:
@@ -87,24 +90,36 @@ def ask(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]
     server.communicate()
 
 
+@pytest.fixture(scope="module")
+def ledger(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger of a job that was killed; the token that it tells of is nobody's."""
+    path = tmp_path_factory.mktemp("ledgers") / "job.jsonl"
+    for event, handle in ((Event.REQUESTED, None), (Event.ISSUED, "accessor:nobody-s")):
+        age, where = timedelta(hours=1), target(world.openbao)
+        tell(path, event, "0" * 16, age=age, target=where, handle=handle)
+    return path
+
+
 OPTIONS = (
     *("--grant", "--grants", "--ttl", "--step", "--delivery", "--json", "--ledger", "--head"),
     *("--lease", "--all", "--audience", "--trust-policy", "--reveal", "--format", "--tty"),
     *("--no-tty", "--quiet", "-q", "--help", "--open", "--live", "--dry-run", "--instance"),
-    *("--", "-", "--ttl=1s", "--grant=migrate-db"),
+    *("--", "-", "--ttl=1s", "--grant=migrate-db", "--deny", "--dead-after", "--dead-after=1m"),
 )
 VALUES = (
     *("migrate-db", "migrate-dbx", "endpoint", "env", "show", "verify", "status", "stop", "1s"),
     *("5m", "999999h", "0s", "\u0661m", "migrate", "true", "/nonexistent", "/dev/null"),
     *("/dev/full", ".", "0" * 64, "\udcff"),
 )
-QUIET = sorted(set(COMMANDS) - {"sandbox", "demo", "reap"})
+QUIET = sorted(set(COMMANDS) - {"sandbox", "demo"})
 """Commands that start no server, and speak to none but the job's."""
 words = st.lists(
-    st.sampled_from(OPTIONS)
-    | st.sampled_from(VALUES)
-    | st.sampled_from(NASTY_TEXTS).map(lambda text: text.replace("\ud800", "")[:200])
-    | st.text(max_size=10),
+    (
+        st.sampled_from(OPTIONS)
+        | st.sampled_from(VALUES)
+        | st.sampled_from(NASTY_TEXTS).map(lambda text: text.replace("\ud800", "")[:200])
+        | st.text(max_size=10)
+    ).filter(lambda word: "\0" not in word),  # no process can be given one
     max_size=7,
 )
 
@@ -113,7 +128,9 @@ words = st.lists(
 @given(st.sampled_from(QUIET) | st.text(max_size=8), words)
 def test_command_lines(ask: Ask, command: str, rest: list[str]) -> None:
     """Whatever words there are, in whatever order."""
-    if command in {"sandbox", "demo", "reap"} or (command == "agent" and "start" in rest):
+    if command in {"sandbox", "demo"} or (command == "agent" and "start" in rest):
+        return
+    if command == "reap" and is_far(rest):
         return
     ask([command, *rest])
 
@@ -123,6 +140,19 @@ def test_command_lines(ask: Ask, command: str, rest: list[str]) -> None:
 def test_command_lines_of_exec(ask: Ask, rest: list[str]) -> None:
     """So for what stands between `exec --grant` and the command."""
     ask(["exec", "--grant", "migrate-db", *rest, "--", "true"])
+
+
+def is_far(rest: list[str]) -> bool:
+    """Whether a word is a folder that has all others: every ledger of the machine is looked for."""
+    return any(word != "." and word.strip("/.") == "" for word in rest)
+
+
+@some
+@given(words)
+def test_command_lines_of_reap(ask: Ask, ledger: Path, rest: list[str]) -> None:
+    """So for what stands between `reap --grant` and a ledger with a lease that is alive."""
+    if not is_far(rest):
+        ask(["reap", "--grant", "migrate-db", *rest, str(ledger)])
 
 
 STEERING = (

@@ -203,6 +203,19 @@ def test_finding_names_grant_line_and_fix() -> None:
     assert not finding.is_error
 
 
+def test_life_is_written_for_people() -> None:
+    """Not as a clock has it."""
+    messages = [one.message for one in findings(keys=f"{VAULT}, ttl: 2h")]
+    assert messages == ["`ttl` is 2 h, longer than most jobs"]
+
+
+def test_secret_that_is_to_live_too_long_is_named_with_its_line() -> None:
+    """The finding has the grant's line, and a grant may have many secrets."""
+    (finding,) = findings(keys=written("16m"))
+    said = "`A` (line 3) wants a `ttl` of 16 min, but the grant's 15 min are the most"
+    assert finding.message == said
+
+
 def test_misspelt_claim_gets_the_nearest_name() -> None:
     """A claim that no CI has would never match; the likely one is named."""
     (finding,) = findings(f"{GOOD}, enviroment: x")

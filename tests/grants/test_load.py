@@ -159,7 +159,7 @@ def test_vault_target_is_read_in_full(sample: GrantsFile) -> None:
         policies=("shop-db",),
         secrets={
             "DB_USER": SecretReference(
-                path="database/creds/shop", field="username", is_public=True
+                path="database/creds/shop", field="username", is_public=True, line=28
             ),
             "DB_PASSWORD": SecretReference(path="database/creds/shop", field="password"),
             "LICENCE": SecretReference(path="secret/data/shop", field="licence"),

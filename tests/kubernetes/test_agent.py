@@ -9,7 +9,7 @@ from ci_identity.sandbox.claims import github_claims
 from ci_identity.sandbox.world import World
 from tests.agent.job import GitHubJob, Said
 from tests.kubernetes.server import KubernetesWorld
-from tests.kubernetes.test_step import KUBECTL, grants_file
+from tests.kubernetes.test_step import KUBECTL, KUBERC, grants_file
 from tests.step import COMMAND, Job
 
 GET = (KUBECTL, "get", "configmaps", "-o", "name")
@@ -37,8 +37,18 @@ def test_the_named_step_works_with_the_cluster(job: GitHubJob, kubernetes: Kuber
     succeeded(job.run("deploy", *GET))
     assert len(kubernetes.cluster.issued) == 2  # one for each grant
     told = job.told("GITHUB_ENV")
-    assert set(told) == {"CI_IDENTITY_AGENT", "KUBECONFIG", "KUBE_CONFIG_PATH"}
+    assert set(told) == {"CI_IDENTITY_AGENT", "KUBECONFIG", "KUBE_CONFIG_PATH", "KUBERC"}
     assert "kubeconfig-rollout" in str(told)
+
+
+def test_planted_preferences_lead_nowhere(
+    job: GitHubJob, kubernetes: KubernetesWorld, tmp_path: Path
+) -> None:
+    """An earlier step may write kubectl's file of options: the token is not shown to its server."""
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube/kuberc").write_text(KUBERC)
+    succeeded(job.run("deploy", *GET))
+    assert [call.status for call in kubernetes.of("GET", "/configmaps")] == [200]
 
 
 def test_another_step_gets_no_token(job: GitHubJob, kubernetes: KubernetesWorld) -> None:

@@ -181,6 +181,25 @@ def test_a_folder_of_many_ledgers_forged_and_foreign_ones_among_them(
         assert f"{name}" in done.stderr.decode()
 
 
+def test_its_log_tells_of_no_child(
+    reaper: Job, tmp_path: Path, leaves: Callable[..., tuple[str, ...]]
+) -> None:
+    """The reaper's login is for itself: nothing is given to anybody."""
+    leaves(tmp_path / "job.jsonl", age=LONG)
+    done = reaper.run(words(tmp_path / "job.jsonl"))
+    assert b"ci-identity: reap: from " in done.stderr
+    assert b"one process tree" not in done.stderr
+
+
+def test_a_ledger_that_is_not_there(reaper: Job, tmp_path: Path) -> None:
+    """Is said to be that, and neither changed nor without anything alive."""
+    done = reaper.run([word for word in words(tmp_path / "nosuch") if word != "--json"])
+    assert (done.returncode, done.stdout) == (8, b"")
+    first, *_ = done.stderr.decode().splitlines()
+    name = tmp_path / "nosuch"
+    assert first.endswith(f"cannot read the ledger {name}: No such file or directory")
+
+
 # ── what it does not ─────────────────────────────────────────────────────────────────────────
 
 

@@ -207,6 +207,7 @@ def test_what_a_killed_process_left_is_deleted_by_its_handle(
     [
         Handle(kind="secret", value=f"{NAMESPACE}/database-password"),
         Handle(kind="secret", value=f"kube-system/{NAME}"),
+        Handle(kind="secret", value=f"{NAMESPACE}/ci-identity-fedcba9876543210"),
         Handle(kind="secret", value=f"{NAMESPACE}/{NAME}/../database-password/x"),
         Handle(kind="accessor", value=f"{NAMESPACE}/{NAME}"),
     ],
@@ -221,13 +222,21 @@ def test_ledger_deletes_no_secret_but_a_lease_s(
     assert kubernetes.calls == []
 
 
-def test_other_secret_of_the_same_name_is_left(stage: Stage, kubernetes: KubernetesWorld) -> None:
-    """The uid is a precondition."""
+def test_uid_of_a_ledger_is_not_believed(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """`revoked` is true also where the ledger has another uid: what has the name is deleted."""
     stage.exchange()
     handle = Handle(kind="secret", value=f"{NAMESPACE}/{NAME}/another-uid")
     ending = KubernetesReclaimer(stage.target, {}).reclaim(stage.request, [handle])
     assert ending.outcome is Outcome.REVOKED
-    assert NAME in kubernetes.cluster.of("secrets")
+    assert not kubernetes.cluster.takes(kubernetes.cluster.issued[0])
+
+
+def test_each_secret_is_deleted_once(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """Every renewal has left a handle of the same Secret."""
+    stage.exchange()
+    ending = KubernetesReclaimer(stage.target, {}).reclaim(stage.request, stage.handles * 2)
+    assert ending.outcome is Outcome.REVOKED
+    assert len(kubernetes.of("DELETE")) == 1
 
 
 def _uid(kubernetes: KubernetesWorld) -> str:

@@ -147,6 +147,16 @@ def test_server_that_gives_more(stage: Stage, kubernetes: KubernetesWorld) -> No
     assert not kubernetes.cluster.takes(kubernetes.cluster.issued[0])
 
 
+def test_server_that_gives_for_ever(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """The last second that a date holds, by a clock that is ahead of ours."""
+    last = datetime.max.replace(tzinfo=UTC)
+    kubernetes.cluster.extra_life = int((last - datetime.now(UTC)).total_seconds()) - 900
+    stage.now = lambda: datetime.now(UTC) + timedelta(minutes=30)
+    error = stage.refuse()
+    assert isinstance(error, TokenLifeError)
+    assert stage.held[0].revoke(budget=5).outcome is Outcome.REVOKED
+
+
 def test_clocks_that_differ(
     stage: Stage, kubernetes: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +312,18 @@ def test_ca_that_cannot_be_read(kubernetes: KubernetesWorld, tmp_path: Path) -> 
     assert "beside the grants file" in caught.value.hint
 
 
+@pytest.mark.parametrize("content", ["", "none", "-----BEGIN CERTIFICATE-----\nAA\n"])
+def test_ca_that_is_none(kubernetes: KubernetesWorld, tmp_path: Path, content: str) -> None:
+    """It is the grant's key that is wrong, and no variable."""
+    path = tmp_path / "ca.pem"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match="`ca_file` of the grant") as caught:
+        KubernetesExchanger(target(kubernetes, ca_file=str(path)), {})
+    error = caught.value
+    assert error.code == "configuration"
+    assert "variable" not in f"{error}{error.cause}{error.hint}"
+
+
 # ── renewal ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -318,6 +340,17 @@ def test_renewal_is_one_request_for_the_same_secret(
     assert len(stage.notes) == 1
     assert second.revoke(budget=5).outcome is Outcome.REVOKED
     assert not any(kubernetes.cluster.takes(token) for token in kubernetes.cluster.issued)
+
+
+def test_renewal_does_not_outlive_the_cap(stage: Stage, kubernetes: KubernetesWorld) -> None:
+    """Where `max` leaves less than an API server gives, nothing is asked for, and why is said."""
+    exchanger = stage.exchanger()
+    exchanger.exchange(stage.request)
+    asked, stage.ttl = len(kubernetes.calls), timedelta(minutes=9)
+    with pytest.raises(TokenLifeError, match="9 min of the grant's `max` are left") as caught:
+        exchanger.exchange(stage.request)
+    assert "raise `max`" in caught.value.hint
+    assert len(kubernetes.calls) == asked
 
 
 @pytest.mark.parametrize("is_made_again", [False, True])

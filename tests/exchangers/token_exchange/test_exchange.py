@@ -176,6 +176,16 @@ def test_a_longer_life_than_asked(stage: Stage, server: AuthorizationServer) -> 
     assert stage.exchange().variables
 
 
+def test_a_longer_life_than_asked_that_the_grant_allows(
+    stage: Stage, server: AuthorizationServer
+) -> None:
+    """It is `--ttl` that is too short then, and no grant needs to be changed."""
+    server.life, stage.ttl = 600, timedelta(minutes=5)
+    error = stage.refuse()
+    assert isinstance(error, TokenLifeError)
+    assert "or ask for `--ttl 10m`, which the grant allows" in error.hint
+
+
 @pytest.mark.parametrize("life", [10**30, 2**62])
 def test_a_life_that_no_date_holds(stage: Stage, server: AuthorizationServer, life: int) -> None:
     """It is a life that is too long, and no traceback."""
@@ -223,13 +233,18 @@ def test_more_than_was_asked_in_the_token_itself(
     assert "more than was asked: admin" in str(error)
 
 
-@pytest.mark.parametrize("scope", ["upload admin", "download", "UPLOAD"])
-def test_more_than_was_asked(stage: Stage, server: AuthorizationServer, scope: str) -> None:
-    """A wider token is refused, and named."""
+@pytest.mark.parametrize(
+    ("scope", "what"),
+    [("upload admin", "more"), ("download", "another scope"), ("UPLOAD", "another scope")],
+)
+def test_more_than_was_asked(
+    stage: Stage, server: AuthorizationServer, scope: str, what: str
+) -> None:
+    """A wider token is refused, and so is one for something else; each is called what it is."""
     server.changes = {"scope": scope}
     error = stage.refuse()
     assert isinstance(error, ExchangeScopeError)
-    assert "gave more than was asked" in str(error)
+    assert f"gave {what} than was asked: " in str(error)
     assert stage.held[0].variables == {}
 
 

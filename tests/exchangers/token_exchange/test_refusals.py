@@ -4,6 +4,7 @@ import pytest
 
 from ci_identity._record import replace
 from ci_identity.errors import (
+    CiIdentityError,
     ExchangeClientError,
     ExchangeError,
     ExchangeScopeError,
@@ -15,7 +16,7 @@ from ci_identity.errors import (
 )
 from ci_identity.sandbox.issuer import Issuer
 from tests.exchangers.token_exchange.stage import Stage, target
-from tests.token_exchange.server import AuthorizationServer, denies, reset, says
+from tests.token_exchange.server import AuthorizationServer, Fault, denies, reset, says
 
 
 @pytest.mark.parametrize("error", ["invalid_request", "invalid_grant"])
@@ -92,6 +93,21 @@ def test_what_else_a_server_says(
     error = stage.refuse()
     assert type(error) is kind
     assert code in str(error)
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [says(404, "<html>WORDS</html>"), says(404, "{}"), denies("unsupported_grant_type")]
+)
+def test_another_path_than_the_token_endpoint_s(
+    stage: Stage, server: AuthorizationServer, answer: Fault
+) -> None:
+    """What is there says so in its way; the hint names the key to look at, and no client."""
+    server.faults = [answer]
+    error = stage.refuse()
+    assert isinstance(error, CiIdentityError)
+    assert "the path of `token_exchange.url`" in error.hint
+    assert "client" not in f"{error}{error.cause}{error.hint}"
     assert len(server.calls) == 1
 
 

@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ci_identity.errors import TokenLifeError, VaultPolicyError, VaultSecretError
+from ci_identity.exchangers.interface import Ending
 from ci_identity.exchangers.vault import VaultReclaimer
 from ci_identity.exchangers.vault.rights import REVOKE_ACCESSOR
-from ci_identity.model import Outcome
+from ci_identity.model import Outcome, VaultTarget
 from ci_identity.sandbox.openbao import AuditEntry
 from tests.exchangers.front import Fault, Front, answers, reset, with_
-from tests.exchangers.shop import CREATE, REVOKE_LEASE, Exchange, Shop, written
+from tests.exchangers.shop import CREATE, REVOKE_LEASE, Exchange, Shop, references, written
 
 TTL = timedelta(minutes=5)
 ROLE = {"allow_any_name": True, "key_type": "ec", "key_bits": 256}
@@ -368,6 +369,7 @@ def test_missing_right_is_update(shop: Shop, pki: Pki) -> None:
     shop.policy("step", shop.may_read(path))
     error = shop.refuse(shop.target(secrets=secrets))
     assert isinstance(error, VaultPolicyError)
+    assert error.cause.endswith("not write to it, and the grant has a `with` there")
     assert error.hint.endswith(f"add to a policy of the role:\n{shop.may_write(path)}")
     shop.policy("step", shop.may_write(path))
     with shop.exchange(shop.target(secrets=secrets)) as seen:
@@ -409,6 +411,43 @@ def test_engine_that_refuses_the_parameters(shop: Shop, pki: Pki) -> None:
     told = f"writing to {path} was refused by the secrets engine that is mounted there"
     assert str(error) == told
     assert "evil.example" not in f"{error.cause}{error.hint}"
+    assert "KV" not in error.hint
+
+
+def test_parameter_that_is_misspelt(shop: Shop, pki: Pki) -> None:
+    """What to look at is `with`, and not how a secret is read."""
+    secrets = pki.certificate()
+    path = f"{pki.mount}/issue/web"
+    misspelt = {"CERT": written(f"{path}#certificate", {"comon_name": "shop.example"})}
+    for found in (misspelt, {"CERT": written(f"{path}#certificate", {})}):
+        error = shop.refuse(shop.target(secrets=found))
+        assert isinstance(error, VaultSecretError)
+        assert error.cause.startswith("a parameter in `with` is missing or misspelt")
+        assert f"`bao write {path} ...`" in error.hint
+    secrets["CERT"] = written(f"{path}#cert", {"common_name": "shop.example"})
+    error = shop.refuse(shop.target(secrets=secrets))
+    assert str(error) == f"CERT: {path} has no field cert"
+    assert f"`bao write {path} ...`" in getattr(error, "hint", "")
+
+
+def test_writing_that_gives_nothing(shop: Shop) -> None:
+    """A `with` at a path that only stores is told as what it is."""
+    path = f"{shop.mount('kv')}/web"
+    shop.policy("step", f'path "{path}" {{ capabilities = ["update", "create"] }}')
+    error = shop.refuse(shop.target(secrets={"WEB": written(f"{path}#password", {"x": "y"})}))
+    assert isinstance(error, VaultSecretError)
+    assert str(error) == f"writing to {path} gave nothing"
+    assert "leave `with` out" in error.hint
+
+
+def test_with_that_is_left_out_is_no_missing_right(shop: Shop, pki: Pki) -> None:
+    """The policies are right, and the grant would read: a right to read would help nobody."""
+    path = f"{pki.mount}/issue/web"
+    shop.policy("step", shop.may_write(path))
+    error = shop.refuse(shop.target(secrets=references(CERT=f"{path}#certificate")))
+    assert isinstance(error, VaultPolicyError)
+    assert error.cause.endswith("not read it, and the grant has no `with` there")
+    assert error.hint.startswith("add `with: {...}`")
 
 
 def test_reading_what_must_be_written(shop: Shop, pki: Pki) -> None:
@@ -426,24 +465,38 @@ def test_reclaimer_revokes_by_serial_number(shop: Shop, pki: Pki) -> None:
     """Whoever cleans up after a killed process has no key, but may have the wider right."""
     paths = (f"{pki.mount}/revoke", REVOKE_ACCESSOR)
     shop.policy("ci", "\n".join([CREATE, REVOKE_LEASE, *map(shop.may_write, paths)]))
-    with shop.exchange(shop.target(secrets=pki.certificate())) as left:
-        ending = reclaimed(shop, left)
-        assert ending is Outcome.REVOKED
+    target = shop.target(secrets=pki.certificate())
+    with shop.exchange(target) as left:
+        ending = reclaimed(target, left)
+        assert ending.outcome is Outcome.REVOKED
         assert serial(left) in pki.revoked()
+
+
+def test_reclaimer_revokes_at_no_mount_but_the_grant_s(shop: Shop, pki: Pki) -> None:
+    """A ledger may have been in other hands, and a serial number is no secret: it is nobody's."""
+    paths = (f"{pki.mount}/revoke", REVOKE_ACCESSOR)
+    shop.policy("ci", "\n".join([CREATE, REVOKE_LEASE, *map(shop.may_write, paths)]))
+    with shop.exchange(shop.target(secrets=pki.certificate())) as left:
+        ending = reclaimed(shop.target(), left)
+        assert serial(left) not in pki.revoked()
+    assert ending.outcome is Outcome.FAILED
+    name = left.values["SERIAL"]
+    assert ending.detail == f"certificate {name}: its mount is none of the grant's"
 
 
 def test_reclaimer_says_what_merely_expires(shop: Shop, pki: Pki) -> None:
     """A certificate that nobody may revoke is not called revoked when its token is."""
     shop.policy("ci", "\n".join([CREATE, REVOKE_LEASE, shop.may_write(REVOKE_ACCESSOR)]))
-    with shop.exchange(shop.target(secrets=pki.certificate())) as left:
-        assert reclaimed(shop, left) is Outcome.EXPIRES
+    target = shop.target(secrets=pki.certificate())
+    with shop.exchange(target) as left:
+        assert reclaimed(target, left).outcome is Outcome.EXPIRES
 
 
-def reclaimed(shop: Shop, left: Exchange) -> Outcome:
+def reclaimed(target: VaultTarget, left: Exchange) -> Ending:
     """End what an exchange left as a later process does; its own login is ended as well."""
     held = left.held[:]
     try:
-        return VaultReclaimer(shop.target(), {}).reclaim(left.request, left.handles).outcome
+        return VaultReclaimer(target, {}).reclaim(left.request, left.handles)
     finally:
         for credential in left.held[len(held) :]:
             credential.revoke(budget=5.0)
