@@ -129,6 +129,7 @@ class SecretReference(Record):
         is_public: whether the value may be seen in a log.
         parameters: what is written to the path, which then issues the value; `None` if it is read.
         ttl: the life to ask for there, where it is less than the grant's.
+        line: where it stands in the file, for messages; 0 where it is `path#field` alone.
     """
 
     path: str
@@ -136,6 +137,7 @@ class SecretReference(Record):
     is_public: bool = False
     parameters: Mapping[str, str] | None = None
     ttl: timedelta | None = None
+    line: int = 0
 
 
 class VaultTarget(Record):

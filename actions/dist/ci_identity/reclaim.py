@@ -151,6 +151,7 @@ def _login(left: LiveLease, grant: Grant, environ: Mapping[str, str]) -> "_Login
         token=token,
         identity=identity,
         step=left.step,
+        left=left.lease.id,
         lease=Lease(
             id=about.lease,
             grant=f"{grant.name}, the login to revoke it",
@@ -175,12 +176,17 @@ def _about(left: LiveLease) -> Entry:
 
 @dataclass(slots=True, kw_only=True)
 class _Login:
-    """A login that is made for nothing but ending a lease, from the intent to its own end."""
+    """A login that is made for nothing but ending a lease, from the intent to its own end.
+
+    Attributes:
+        left: the id of the lease that it is to end; `lease` is the login's own.
+    """
 
     grant: Grant
     token: SubjectToken
     identity: JobIdentity
     step: str | None
+    left: str
     lease: Lease
     recorder: Recorder
     credential: Credential | None = None
@@ -205,7 +211,7 @@ class _Login:
             identity=self.identity,
             step=self.step,
             ttl=self.grant.ttl,
-            lease_id=self.lease.id,
+            lease_id=self.left,
             hold=self._hold,
             record=self.recorder.issued,
             warn=_log.warning,

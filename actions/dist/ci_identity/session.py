@@ -150,7 +150,10 @@ class Session(Clients):
         if ttl is not None and not timedelta(seconds=1) <= ttl <= grant.ttl:
             most = lasting(grant.ttl)
             message = f"the grant {grant.name} allows a ttl from 1 s to {most}, not {lasting(ttl)}"
-            raise ConfigurationError(message, hint="ask for less, or have the grant changed")
+            raise ConfigurationError(
+                message,
+                hint="the grant's `ttl` counts: ask for less, or raise it in the grants file",
+            )
         settings = Settings.from_environ(environ)
         self.grant = grant
         self.identity: JobIdentity | None = None
@@ -434,7 +437,8 @@ class Session(Clients):
         if self._offered:
             given.append(self._offered.summary)
         whom = self._handover.whom(name)
-        _log.info("%s: gives %s %s", name, whom, ", ".join(given) or "no variables")
+        if given:
+            _log.info("%s: gives %s %s", name, whom, ", ".join(given))
 
     def _abandon(self, error: BaseException) -> None:
         """Undo a half-made lease; the reason goes into the ledger, the error on to the caller."""

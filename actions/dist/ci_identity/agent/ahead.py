@@ -62,6 +62,10 @@ class Ahead:
     def stop(self) -> None:
         """End after the module that is under way: none is left half written."""
         self._stop.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until nothing is left to do."""
         if self._thread.is_alive():
             self._thread.join()
 

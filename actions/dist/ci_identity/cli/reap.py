@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_identity.cli.parser import Parser, UsageError, ttl
 from ci_identity.cli.terminal import print_json, print_table, say_aloud, warn
-from ci_identity.errors import CiIdentityError, ConfigurationError, NotCutError
+from ci_identity.errors import CiIdentityError, ConfigurationError, LedgerTamperedError, NotCutError
 from ci_identity.grants.load import GrantsFile
 from ci_identity.ledger.live import FOREVER
 from ci_identity.model import AwsTarget
@@ -59,7 +59,8 @@ def main(words: Sequence[str]) -> int:
         raise UsageError(message, hint="see: ci-identity reap --help")
     told = listen(find(args.ledgers))
     for wrong in told.wrong.values():
-        warn(f"{wrong}; what was taken out of it, nobody sees")
+        is_torn = isinstance(wrong, LedgerTamperedError)
+        warn(f"{wrong}; what was taken out of it, nobody sees" if is_torn else str(wrong))
     reapers = [reaper_for(grant, os.environ, told.cut_targets) for grant in grants]
     asked = Asked(named=frozenset(args.lease), is_all=args.all, dead_after=args.dead_after)
     planned = plan(told.leases, reapers, asked, datetime.now(UTC), otherwise=unreached)
@@ -69,7 +70,8 @@ def main(words: Sequence[str]) -> int:
     if not args.dry_run:
         errors = _reap(reapers, planned, told, file, results)
     rows = list(zip(planned, results, strict=True))
-    _print(rows, args)
+    if rows or args.json or not told.wrong:
+        _print(rows, args)
     if errors:
         raise errors[0]
     if not args.dry_run:

@@ -111,7 +111,9 @@ class KubernetesOffer(Record):
     def pointers(self, door: Door, bearer_file: Path) -> Mapping[str, str]:
         """Return the variables of a whole job: where the file is, which has no secret in it."""
         del bearer_file
-        return dict.fromkeys(("KUBECONFIG", "KUBE_CONFIG_PATH"), str(door.folder / self.file))
+        path = str(door.folder / self.file)
+        # ~/.kube/kuberc could lead kubectl, and with it the token, to another server.
+        return {"KUBECONFIG": path, "KUBE_CONFIG_PATH": path, "KUBERC": "off"}
 
 
 def exec_answer(token: KubernetesToken) -> str:

@@ -150,7 +150,7 @@ class Reclaimer(Protocol):
         The login itself is held and recorded as in an exchange: whoever asked ends it.
 
         Args:
-            request: whose token is swapped, and for which grant.
+            request: whose token is swapped, and for which grant; `lease_id` is the lease to end.
             handles: what was issued, in that order, as the ledger has it.
 
         Raises:

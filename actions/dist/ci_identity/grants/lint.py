@@ -128,7 +128,7 @@ RULES: tuple[Rule | RuleAmong, ...] = (
     Rule(
         code="vault-ttl",
         check=rules.vault_ttl,
-        hint="leave `ttl` out of `with`, and the grant's own is asked for; or raise that one",
+        hint="leave `ttl` out of `with`, and the grant's is asked for; or raise the grant's",
         is_error=True,
     ),
     Rule(

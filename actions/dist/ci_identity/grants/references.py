@@ -63,10 +63,14 @@ def _reference(text: str, **more: Any) -> SecretReference:
     return SecretReference(path=path, field=field, **more)
 
 
-def _described(_: Table, values: dict[str, Any]) -> SecretReference:
+def _described(node: Table, values: dict[str, Any]) -> SecretReference:
     given, ttl = values.get("with", (None, None))
     return _reference(
-        values["from"], is_public=values.get("public", False), parameters=given, ttl=ttl
+        values["from"],
+        is_public=values.get("public", False),
+        parameters=given,
+        ttl=ttl,
+        line=node.place.line,
     )
 
 

@@ -185,7 +185,7 @@ def steps_unenforced(grant: Grant) -> Iterator[str]:
 def ttl_long(grant: Grant) -> Iterator[str]:
     """The credential lives for more than an hour."""
     if grant.ttl > (AZURE_TTL if isinstance(grant.target, AzureTarget) else LONG):
-        yield f"`ttl` is {grant.ttl}, longer than most jobs"
+        yield f"`ttl` is {lasting(grant.ttl)}, longer than most jobs"
 
 
 def aws_whole_role(grant: Grant) -> Iterator[str]:
@@ -211,12 +211,13 @@ def vault_policy_wide(grant: Grant) -> Iterator[str]:
 
 
 def vault_ttl(grant: Grant) -> Iterator[str]:
-    """A path is asked for something that lives longer than the grant's `ttl`."""
+    """A `with` has a longer `ttl` than the grant, which is the most that is asked for."""
     if isinstance(grant.target, VaultTarget):
         for name, secret in grant.target.secrets.items():
             if secret.ttl and secret.ttl > grant.ttl:
                 life, most = lasting(secret.ttl), lasting(grant.ttl)
-                yield f"`{name}` asks for a `ttl` of {life}, and the grant's is {most}"
+                where = f"`{name}` (line {secret.line})"
+                yield f"{where} wants a `ttl` of {life}, but the grant's {most} are the most"
 
 
 def public_secret(grant: Grant) -> Iterator[str]:

@@ -66,7 +66,7 @@ class KubernetesReaper:
         """Delete each lease's Secret; one that is not there has been deleted; see `Reaper`."""
         for left in lefts:
             namespace = left.target.removeprefix(self._place).partition("/")[0]
-            secret = _secret(left, namespace)
+            secret = ThrowAway(secret_name(left.id))  # a uid of a ledger could be anything
             problem = self._delete(secret, namespace, session)
             if problem:
                 yield Result(reason=problem)
@@ -89,12 +89,3 @@ class KubernetesReaper:
         if not isinstance(whose, JobIdentity):  # it is open
             return "the session is not open"
         return delete(secret, target, whose, connect, budget=RETRY_BUDGET)
-
-
-def _secret(left: Left, namespace: str) -> ThrowAway:
-    """Return the Secret that can only be this lease's, with the uid that the ledger has for it."""
-    name = secret_name(left.id)
-    prefix = f"{namespace}/{name}/"
-    values = (handle.value for handle in left.lease.handles if handle.kind == "secret")
-    uids = [value.removeprefix(prefix) for value in values if value.startswith(prefix)]
-    return ThrowAway(name, uids[0] if uids else None)

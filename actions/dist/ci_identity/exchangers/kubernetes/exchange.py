@@ -17,7 +17,12 @@ from ci_identity._http import retry
 from ci_identity._network import Network
 from ci_identity._record import replace
 from ci_identity._text import lasting, shortened
-from ci_identity.errors import ConfigurationError, KubernetesBindingError, TokenLifeError
+from ci_identity.errors import (
+    ConfigurationError,
+    KubernetesBindingError,
+    SettingError,
+    TokenLifeError,
+)
 from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.kubernetes.api import Api, Issued, Refused, ThrowAway
 from ci_identity.exchangers.kubernetes.credential import Connect, KubernetesCredential
@@ -75,9 +80,9 @@ class KubernetesExchanger:
 
     def exchange(self, request: ExchangeRequest) -> KubernetesCredential:
         """Make the Secret of the lease, if this is no renewal, and have a token bound to it."""
-        _check_ttl(request)
         name = secret_name(request.lease_id)
         known = self._secret if self._secret and self._secret.name == name else None
+        _check_ttl(request, is_renewal=known is not None)
         secret = known or ThrowAway(name)
         connect = self.connect(request)
         credential = KubernetesCredential(secret, self._target, request.identity, connect)
@@ -126,7 +131,10 @@ class KubernetesExchanger:
 
     def _end_of(self, issued: Issued) -> datetime:
         """Return when a new token ends by this machine's clock, which the step's clients go by."""
-        ends = self._now() + issued.life
+        try:
+            ends = self._now() + issued.life
+        except OverflowError:  # no date: refused below, as longer than was asked, or over already
+            return issued.ends
         return min(ends, issued.ends) if abs(ends - issued.ends) < _CLOCKS_DIFFER else ends
 
     def _handle(
@@ -188,16 +196,19 @@ def _about(request: ExchangeRequest) -> Mapping[str, Mapping[str, str]]:
     return {"labels": labels, "annotations": notes}
 
 
-def _check_ttl(request: ExchangeRequest) -> None:
-    if request.ttl < KUBERNETES_TTL:
-        asked, least = lasting(request.ttl), lasting(KUBERNETES_TTL)
-        message = f"{request.grant.name}: asked for a token of {asked}, and Kubernetes has none"
-        raise TokenLifeError(
-            message,
-            cause=f"an API server gives no token that lives for less than {least}",
-            hint="ask for more; the token ends with the step all the same, since its Secret is"
-            " deleted",
+def _check_ttl(request: ExchangeRequest, *, is_renewal: bool) -> None:
+    if request.ttl >= KUBERNETES_TTL:
+        return
+    asked, least = lasting(request.ttl), lasting(KUBERNETES_TTL)
+    cause = f"an API server gives no token that lives for less than {least}"
+    if is_renewal:  # one that outlives `max` is not asked for
+        message = (
+            f"{request.grant.name}: {asked} of the grant's `max` are left, too few for a token"
         )
+        raise TokenLifeError(message, cause=cause, hint="raise `max`, or make two of the step")
+    message = f"{request.grant.name}: asked for a token of {asked}, and Kubernetes has none"
+    hint = "ask for more; the token ends with the step all the same, since its Secret is deleted"
+    raise TokenLifeError(message, cause=cause, hint=hint)
 
 
 def _network(target: KubernetesTarget, environ: Mapping[str, str]) -> Network:
@@ -211,6 +222,15 @@ def _network(target: KubernetesTarget, environ: Mapping[str, str]) -> Network:
             cause="it is misspelt, or was not checked out",
             hint="a relative path is looked for beside the grants file",
         )
+    from ci_identity import _tls  # noqa: PLC0415  # as in `_http`
+
+    try:
+        _tls.context(target.ca_file)
+    except SettingError:
+        message = f"`ca_file` of the grant has no certificate: {target.ca_file}"
+        cause = "it is another file, or not in PEM"
+        hint = "PEM begins with -----BEGIN CERTIFICATE-----; a kubeconfig has the same in base64"
+        raise ConfigurationError(message, cause=cause, hint=hint) from None
     found = Network.from_environ(
         target.server, {**environ, _CA_FILE: target.ca_file}, ca_variables=(_CA_FILE,)
     )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from http import HTTPStatus
 
 from ci_identity._http import Answer, HttpSession, Response
 from ci_identity._record import Record
@@ -14,6 +15,12 @@ MAX_LIFE = timedelta(days=3650)
 
 _SUCCESS = range(200, 300)
 """RFC 6749 has 200 alone; a token that came with 201 lives all the same, and is to be ended."""
+
+WRONG_PATH = (
+    "compare the path of `token_exchange.url` with the `token_endpoint` that the server tells"
+    " of itself, at /.well-known/openid-configuration or beside it (RFC 8414)"
+)
+"""What to look at where the endpoint seems to be none, or another one."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": "ci-identity"}
 
@@ -68,7 +75,9 @@ def exchange(
     response = http.post(url, form=form, headers=_HEADERS)
     answer = response.json()
     if not answer.is_object:
-        raise _strange(response)
+        raise _strange(
+            response, hint=WRONG_PATH if response.status == HTTPStatus.NOT_FOUND else None
+        )
     if response.status not in _SUCCESS:
         raise _refused(response)
     hold(_token(answer, "access_token", response.host))
@@ -99,9 +108,9 @@ def revoke(http: HttpSession, url: str, form: Mapping[str, str]) -> None:
         raise _refused(response)
 
 
-def _strange(response: Response) -> ProviderAnswerError:
+def _strange(response: Response, hint: str | None = None) -> ProviderAnswerError:
     message = f"{response.host} does not answer as OAuth has it (status {response.status})"
-    return ProviderAnswerError(message)
+    return ProviderAnswerError(message, hint=hint)
 
 
 def _refused(response: Response) -> Refused:

@@ -3,6 +3,7 @@
 None of its text is passed on, and of a code only what is one.
 """
 
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from ci_identity._text import shortened
@@ -15,7 +16,7 @@ from ci_identity.errors import (
     ExchangeTokenError,
     ProviderUnavailableError,
 )
-from ci_identity.exchangers.token_exchange.client import Refused
+from ci_identity.exchangers.token_exchange.client import WRONG_PATH, Refused
 from ci_identity.model import JobIdentity, TokenExchangeTarget
 
 # For a token that it does not take RFC 8693 has `invalid_request`, and many have `invalid_grant`.
@@ -27,7 +28,6 @@ _KNOWN: dict[str, tuple[type[ExchangeError], str]] = {
     "invalid_scope": (ExchangeScopeError, "it does not give the scope {scope}"),
     "invalid_client": (ExchangeClientError, "{client} cannot log in"),
     "unauthorized_client": (ExchangeClientError, "{client} may not exchange tokens"),
-    "unsupported_grant_type": (ExchangeClientError, "it exchanges no tokens"),
 }
 _LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 """That it cannot right now, with whatever status."""
@@ -43,6 +43,13 @@ def refusal(
     what = f"{urlsplit(target.url).netloc} refused"
     if refused.error in _LATER:
         return ProviderUnavailableError(f"{what} for now ({refused})", retry_after=0.0)
+    if refused.error == "unsupported_grant_type":
+        cause = "the path is another endpoint's, or token exchange is not switched on at the server"
+        message = f"{what}: it exchanges no tokens ({refused})"
+        return ExchangeClientError(message, cause=cause, hint=WRONG_PATH)
+    if not refused.error and refused.status == HTTPStatus.NOT_FOUND:
+        cause = "the path of the URL is not that of the token endpoint"
+        return ExchangeError(f"{what}: nothing is there ({refused})", cause=cause, hint=WRONG_PATH)
     if refused.error not in _KNOWN:
         return ExchangeError(f"{what} for a reason that ci-identity does not know ({refused})")
     kind, meaning = _KNOWN[refused.error]

@@ -170,8 +170,9 @@ class TokenExchanger:
         written = frozenset(named.split() if isinstance(named, str) else ())
         given = (self._asked if issued.scope is None else issued.scope) | written
         if self._asked and not given <= self._asked:
+            what = "more" if self._asked <= given else "another scope"
             more = shortened(" ".join(sorted(given - self._asked)))
-            message = f"{self.target} gave more than was asked: {more}"
+            message = f"{self.target} gave {what} than was asked: {more}"
             raise ExchangeScopeError(message, cause="the server does not keep to the scope asked")
 
     def _tell(self, issued: Issued, claims: Mapping[str, object], request: ExchangeRequest) -> None:
@@ -231,9 +232,12 @@ def _check_life(expires_at: datetime | None, now: datetime, request: ExchangeReq
         f"{request.grant.name}: the server's token lives for {minutes} min, longer than the"
         f" {lasting(request.ttl)} asked for"
     )
+    write = f"write `ttl: {minutes}m` into the grant"
+    if life <= request.grant.ttl:
+        write = f"ask for `--ttl {minutes}m`, which the grant allows"
     raise TokenLifeError(
         message,
         cause="token exchange has no way to ask for a shorter life: the server decides",
-        hint=f"shorten it at the server, or by a field of its own (`parameters:`); or write"
-        f" `ttl: {minutes}m` into the grant, knowing that a copy may live that long",
+        hint=f"shorten it at the server, or by a field of its own (`parameters:`); or"
+        f" {write}, knowing that a copy may live that long",
     )

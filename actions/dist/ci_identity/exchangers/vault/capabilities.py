@@ -20,6 +20,7 @@ from ci_identity.exchangers.vault.rights import (
     needed,
     policy_text,
     prefix,
+    turned_around,
     uses,
 )
 from ci_identity.exchangers.vault.secrets import engine
@@ -58,7 +59,8 @@ def check_rights(
         has_leases = any(engine(in_namespace, path, request) not in STORING for path in used)
         lacking += [revoke] if has_leases else []
     if policy := "\n".join(filter(None, lacking)):
-        raise _policy_error(target, policy, is_own=bool(lacking[1]))
+        slip = turned_around(rights, update=written, read=read)
+        raise _policy_error(target, policy, is_own=bool(lacking[1]), slip=slip)
     for sentence in (sentence for probe in probes for sentence in excess(rights, probe)):
         request.warn(f"vault role {target.role}: {sentence}")
 
@@ -82,11 +84,24 @@ def _capabilities(
     return {path: answer.texts("data", path) for path in paths}
 
 
-def _policy_error(target: VaultTarget, policy: str, *, is_own: bool) -> VaultPolicyError:
-    """Return the error for a policy that lacks this; `is_own` if of a path that the grant names."""
+def _policy_error(
+    target: VaultTarget, policy: str, *, is_own: bool, slip: tuple[str, str] | None = None
+) -> VaultPolicyError:
+    """Return the error for a policy that lacks this.
+
+    Args:
+        target: the grant's `vault:`.
+        policy: the text of what lacks.
+        is_own: whether it is of a path that the grant names.
+        slip: the likely cause and its cure, where a `with` seems to be missing or too much.
+    """
     message = f"the policies of the role {target.role} lack a right that the grant needs"
     if not is_own:
         return VaultPolicyError(message, hint=f"add to a policy of the role:\n{policy}")
+    if slip:
+        cause, cure = slip
+        hint = f"{cure}; else add to a policy of the role:\n{policy}"
+        return VaultPolicyError(message, cause=cause, hint=hint)
     return VaultPolicyError(
         message,
         cause="a path in the grant is misspelt, or no policy of the role covers it",

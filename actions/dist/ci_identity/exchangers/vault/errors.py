@@ -88,19 +88,29 @@ def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError
     )
 
 
-def engine_refusal(what: str, errors: Iterable[str]) -> VaultSecretError:
+def engine_refusal(path: str, errors: Iterable[str], *, is_written: bool) -> VaultSecretError:
     """Return the error to raise for what a secrets engine, not a policy, said no to.
 
     Args:
-        what: what was asked and where, to begin the message with.
+        path: what was asked for.
         errors: the texts in its answer. They are looked at, never passed on.
+        is_written: whether it was written to, by a `with`.
     """
     text = " ".join(errors)
-    message = f"{what} was refused by the secrets engine that is mounted there"
+    what = "writing to" if is_written else "reading"
+    message = f"{what} {path} was refused by the secrets engine that is mounted there"
     for known, cause, hint in _ENGINE:
         if known in text:
             return VaultSecretError(message, cause=cause, hint=hint)
-    return VaultSecretError(message)
+    if not is_written:
+        return VaultSecretError(message)
+    return VaultSecretError(
+        message,
+        cause="a parameter in `with` is missing or misspelt, or the engine's role, the last part of"
+        " the path, is, or does not allow it",
+        hint=f"compare `with` with the engine's documentation; `bao write {path} ...` by hand shows"
+        " its own words, which may hold values and are not repeated",
+    )
 
 
 def _named_claim(text: str, claims: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Ends at Vault, by handle, what an earlier process of the job was given and left behind."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,7 +16,7 @@ from ci_identity.exchangers.vault.credential import (
     revoke_lease,
 )
 from ci_identity.exchangers.vault.exchange import NO_ACCESSOR, VaultExchanger
-from ci_identity.exchangers.vault.issued import revocation_paths
+from ci_identity.exchangers.vault.issued import pki_mount, revocation_paths
 from ci_identity.exchangers.vault.rights import REVOKE_ACCESSOR, REVOKE_LEASE, policy_text
 from ci_identity.model import Handle, Outcome
 
@@ -37,7 +37,8 @@ class VaultReclaimer(VaultExchanger):
         request.hold(credential)
         self._login(credential, request)
         deadline = time.monotonic() + RETRY_BUDGET
-        problems = dict.fromkeys(filter(None, _end(credential, handles, deadline)))
+        own = {pki_mount(reference.path) for reference in self._target.secrets.values()}
+        problems = dict.fromkeys(filter(None, _end(credential, handles, own, deadline)))
         if problems:
             detail = "; ".join(problems)
             return Ending(outcome=Outcome.FAILED, reason="revocation", detail=detail)
@@ -48,9 +49,15 @@ class VaultReclaimer(VaultExchanger):
 
 
 def _end(
-    credential: VaultCredential, handles: Sequence[Handle], deadline: float
+    credential: VaultCredential,
+    handles: Sequence[Handle],
+    own: Collection[str | None],
+    deadline: float,
 ) -> Iterator[str | None]:
-    """Yield for each handle why it could not be ended, or `None`; leases before their tokens."""
+    """Yield for each handle why it could not be ended, or `None`; leases before their tokens.
+
+    A ledger may have been in other hands: a certificate is revoked at `own` mounts only.
+    """
     login, in_namespace = present(credential.login), present(credential.login_in_namespace)
     login.deadline = in_namespace.deadline = deadline
     for handle in handles:
@@ -62,6 +69,9 @@ def _end(
     for handle in handles:
         if handle.kind == "certificate":
             mount, _, serial = handle.value.rpartition("/cert/")
+            if mount not in own:
+                yield f"certificate {serial}: its mount is none of the grant's"
+                continue
             _, path = revocation_paths(mount)
             revoke = partial(revoke_certificate, in_namespace, path, {"serial_number": serial})
             yield problem_of(f"certificate {serial}", revoke, deadline, refused=_lacks(path))

@@ -110,6 +110,21 @@ def missing(
     )
 
 
+def turned_around(
+    capabilities: Capabilities, *, update: Iterable[str], read: Iterable[str]
+) -> tuple[str, str] | None:
+    """Return likely cause and cure where a path may be written to and is read, or the reverse."""
+    for path in read:
+        if "update" in capabilities.get(path, ()) and missing(capabilities, update=(), read=[path]):
+            cause = f"the role may write to {path}, not read it, and the grant has no `with` there"
+            return cause, "add `with: {...}` in the grant if that path issues something"
+    for path in update:
+        if "read" in capabilities.get(path, ()) and missing(capabilities, update=[path], read=()):
+            cause = f"the role may read {path}, not write to it, and the grant has a `with` there"
+            return cause, "leave `with` out of the grant if that path is to be read"
+    return None
+
+
 def policy_text(path: str, capability: str) -> str:
     """Return the line of a policy that gives `capability` on `path`."""
     return f'path "{path}" {{ capabilities = ["{capability}"] }}'

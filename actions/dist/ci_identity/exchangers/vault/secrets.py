@@ -52,7 +52,7 @@ def read_secrets(
             answers[_question(reference)] = _ask(credential, reference, target, request)
     return {
         name: Delivered(
-            value=_value(name, reference, _fields(answers[_question(reference)], reference.path)),
+            value=_value(name, reference, _fields(answers[_question(reference)], reference)),
             is_public=reference.is_public,
         )
         for name, reference in target.secrets.items()
@@ -112,8 +112,8 @@ def _answer(
         raise type(error)(message, cause=cause) from None
     except Refused as refused:
         if not refused.is_permission_denied:
-            what = f"{verb} {path}"
-            raise engine_refusal(what, refused.errors) from None
+            is_written = reference.parameters is not None
+            raise engine_refusal(path, refused.errors, is_written=is_written) from None
         who = f"the policies {', '.join(target.policies)}" if target.policies else "the role"
         message = f"the step's token may not {may} {path}"
         hint = f"let {who} have:\n{policy_text(prefix(target) + path, right(reference))}"
@@ -171,11 +171,15 @@ def _check_life(one: Issued, *, asked_at: datetime, ttl: timedelta, is_written: 
     )
 
 
-def _fields(answer: Answer, path: str) -> Mapping[str, object]:
+def _fields(answer: Answer, reference: SecretReference) -> Mapping[str, object]:
     data = answer.get("data", "data") if is_version_2(answer) else answer.get("data")
     if not isinstance(data, dict):
-        message = f"there is nothing at {path}"
-        raise VaultSecretError(message)
+        if reference.parameters is None:
+            message = f"there is nothing at {reference.path}"
+            raise VaultSecretError(message)
+        message = f"writing to {reference.path} gave nothing"
+        cause = "the engine that is mounted there issues nothing at this path"
+        raise VaultSecretError(message, cause=cause, hint="leave `with` out where it is to be read")
     return cast("dict[str, object]", data)
 
 
@@ -183,7 +187,10 @@ def _value(name: str, reference: SecretReference, fields: Mapping[str, object]) 
     value = fields.get(reference.field)
     if value is None:
         message = f"{name}: {reference.path} has no field {reference.field}"
-        raise VaultSecretError(message)
+        if reference.parameters is None:
+            raise VaultSecretError(message)
+        hint = f"what follows the `#` is a field of what `bao write {reference.path} ...` prints"
+        raise VaultSecretError(message, cause="the field is misspelt", hint=hint)
     return Secret(_text(value))
 
 
