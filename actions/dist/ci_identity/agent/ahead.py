@@ -35,7 +35,7 @@ LAST = (
 
 
 class Ahead:
-    """A thread that compiles `names`, one after the other; those that are compiled stay as they are.
+    """A thread that compiles `names`, one after the other, if the first of them is not yet.
 
     Args:
         folder: the package's folder.
