@@ -4,9 +4,11 @@
     python benchmarks/redaction.py --size 64 --rounds 3 --secrets 1 10 --json redaction.json
     python benchmarks/redaction.py --stream 5           # memory over 5 GB of log, made on the way
 
-All contenders take turns within each round, and medians are compared: machines are noisy, ratios
-are less so. The clock runs from the first byte of the text to the end of the last; start-up, from
-the launch of Python to the first line out, has its own column.
+All contenders take turns within each round, each right behind a run of plain `cat` of its own. What
+counts is the median of the ratios to these, with the lowest and the highest beside it: the speed of
+a machine may double from one minute to the next, and a ratio of neighbours does not notice. The
+clock runs from the first byte of the text to the end of the last; start-up, from the launch of
+Python to the first line out, has its own column.
 """
 # ruff: noqa: INP001, PLR2004, S311, S603, S607, T201
 # a script that prints a table, of texts made up here, and runs nothing but cat and itself
@@ -50,6 +52,7 @@ class Contender:
     secrets: int
     needles: int = 0
     seconds: list[float] = field(default_factory=list)
+    cat_seconds: list[float] = field(default_factory=list)
     start_ms: list[float] = field(default_factory=list)
     resident_mb: float = 0.0
 
@@ -57,6 +60,13 @@ class Contender:
     def rate(self) -> float:
         """Median, MB/s."""
         return self.size / MB / statistics.median(self.seconds)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Times `cat`, of each round, in order of size."""
+        return sorted(
+            cat / ours for cat, ours in zip(self.cat_seconds, self.seconds, strict=True)
+        )
 
 
 # ── what is measured ─────────────────────────────────────────────────────────────────────────
@@ -259,14 +269,17 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Contender]:
             values = hunted if name == "one letter" else secrets
             environ = {f"S{number}": value for number, value in enumerate(values)}
             contender = partial(Contender, text=name, size=size)
-            turn = [contender(mode="cat", engine="", secrets=0)]
+            turn: list[Contender] = []
             for mode, engine in product(("fast", "default"), engines()):
                 row = contender(mode=mode, engine=engine, secrets=count)
                 row.needles = len({n for s in secrets for n in spellings(s.encode())})
                 turn.append(row)
             for _ in range(options.rounds):
                 for row in turn:
-                    run_round(row, text, environ if row.secrets else {})
+                    cat = contender(mode="cat", engine="", secrets=0)
+                    run_round(cat, text, {})
+                    row.cat_seconds += cat.seconds
+                    run_round(row, text, environ)
             report(turn)
             done += turn
     return done
@@ -274,13 +287,12 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Contender]:
 
 def report(turn: list[Contender]) -> None:
     """Print one text's rows."""
-    control = turn[0].rate
-    for row in turn[1:]:
+    for row in turn:
+        ratios = row.ratios
         print(
             f"{row.text:14} {row.secrets:7} {row.needles:7} {row.mode:8} {row.engine:9} "
-            f"{row.rate:7.0f} "
-            f"{row.rate / control:6.2f} {control:7.0f} {statistics.median(row.start_ms):8.0f} "
-            f"{row.resident_mb:6.0f}",
+            f"{row.rate:5.0f} {statistics.median(ratios):6.2f} {ratios[0]:7.2f} {ratios[-1]:7.2f} "
+            f"{statistics.median(row.start_ms):9.0f} {row.resident_mb:6.0f}",
             flush=True,
         )
 
@@ -300,7 +312,8 @@ def main() -> None:
         stream(options.stream)
         return
     print(
-        "text           secrets needles mode     engine       MB/s  x cat cat MB/s start ms RSS MB"
+        "text           secrets needles mode     engine     MB/s  x cat  lowest highest  start ms "
+        "RSS MB"
     )
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         done = measure(options, Path(folder))
@@ -309,7 +322,7 @@ def main() -> None:
         latency = line_latency(make_secrets(3), mode)
         print(f"feed() of a line of 80 bytes, 3 secrets, {mode}, {engine}: {latency:.1f} us")
     if options.json:
-        rows = [{**asdict(row), "mb_per_s": row.rate} for row in done]
+        rows = [{**asdict(row), "mb_per_s": row.rate, "x_cat": row.ratios} for row in done]
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
