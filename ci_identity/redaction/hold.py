@@ -18,10 +18,13 @@ class Beginnings:
 
     def __init__(self, needles: Collection[bytes]) -> None:
         self._short = {needle[:k] for needle in needles for k in range(1, min(_GRAM, len(needle)))}
-        self._grams: dict[bytes, list[tuple[bytes, int]]] = defaultdict(list)
+        self._grams: dict[bytes, bytes] = {}
+        self._others: dict[bytes, list[bytes]] = defaultdict(list)  # few grams have several needles
         for needle in needles:
             for offset in range(0, len(needle) - _GRAM, _STEP):
-                self._grams[needle[offset : offset + _GRAM]].append((needle, offset))
+                gram = needle[offset : offset + _GRAM]
+                if self._grams.setdefault(gram, needle) is not needle:
+                    self._others[gram].append(needle)
 
     def longest(self, text: bytes, whole: Callable[[], bytes] | None = None) -> int:
         """Return the length of the longest end of `text` that is a proper prefix of a needle.
@@ -48,8 +51,11 @@ class Beginnings:
     def _long(self, text: bytes, first: int, grams: list[bytes]) -> set[int]:
         lengths = {0}
         for at, gram in enumerate(grams, first):
-            for needle, offset in self._grams.get(gram, ()):
-                length = len(text) - at + offset
-                if length < len(needle) and text.endswith(needle[:length]):
-                    lengths.add(length)
+            needles = {self._grams.get(gram, b""), *self._others.get(gram, ())}
+            for needle in needles:
+                for offset in range(0, len(needle) - _GRAM, _STEP):
+                    length = len(text) - at + offset
+                    is_there = length < len(needle) and needle.startswith(gram, offset)
+                    if is_there and text.endswith(needle[:length]):
+                        lengths.add(length)
         return lengths

@@ -18,7 +18,7 @@ ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
 _COLOUR = re.compile(rb"\x1b\[[0-?]{0,64}[@-~]")  # most sequences; the rest takes a second look
 # What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
-_EATEN = re.compile(rb"\A(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
+_EATEN = re.compile(rb"(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
 _MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
@@ -161,7 +161,8 @@ class TerminalView(View):
         """Return what is left of `needle` in `text` wherever it is whole in `raw`."""
         if b"\x1b" in needle or _SWALLOWED.fullmatch(needle):
             return b""
-        core = _EATEN.sub(b"", needle)
+        eaten = _EATEN.match(needle)
+        core = needle[eaten.end() :] if eaten else needle
         return core if len(core) >= _MIN_CORE else b""
 
     @property
