@@ -64,9 +64,7 @@ class Contender:
     @property
     def ratios(self) -> list[float]:
         """Times `cat`, of each round, in order of size."""
-        return sorted(
-            cat / ours for cat, ours in zip(self.cat_seconds, self.seconds, strict=True)
-        )
+        return sorted(cat / ours for cat, ours in zip(self.cat_seconds, self.seconds, strict=True))
 
 
 # ── what is measured ─────────────────────────────────────────────────────────────────────────

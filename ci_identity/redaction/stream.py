@@ -89,8 +89,10 @@ class Redactor:
             core = self._view.core(needle)
             self._is_ever_swallowed |= not core
             core = core or needle
-            # a text without the shorter core is without the longer one that contains it
-            cores[needle] = next((short for short in shortest if short in core), core)
+            # a text without the shorter core is without the longer one that contains it (their
+            # ends come first, because `in` takes long to prepare for thousands of bytes)
+            contained = (short for short in shortest if short[-8:] in core and short in core)
+            cores[needle] = next(contained, core)
             if cores[needle] is core:
                 shortest.append(core)
         self._needles |= cores
