@@ -20,6 +20,7 @@ _COLOUR = re.compile(rb"\x1b\[[0-?]{0,64}[@-~]")  # most sequences; the rest tak
 # What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
 _EATEN = re.compile(rb"(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
+_UNSEEN = b"\x1b\r\n"
 _MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
@@ -204,11 +205,10 @@ class TerminalView(View):
 
     def tail(self, size: int) -> int:
         """Return where in `raw` the last `size` bytes of `text` begin."""
-        if not size:
-            return self.end
-        last_run = ESCAPE.split(self.raw[self.line_end(0) : self.end])[-1]
-        if len(last_run) >= size:
-            return self.end - size
+        place = self.end - size
+        last = self.raw[place : self.end]
+        if not size or (last == last.translate(None, _UNSEEN) and self.sequence(place) == place):
+            return place
         [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])
         return start
 
