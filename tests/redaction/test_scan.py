@@ -152,6 +152,8 @@ def test_an_ordinary_coloured_log_is_ruled_out() -> None:
     assert not simd.Scanner([b"a-secret-of-this-job"]).rules_out(line * 99 + b"-of-this-")
     for needle in (b"a-short-secret", b"a-secret-with-\x1b-in-it"):
         assert not simd.Scanner([needle]).rules_out(line * 99)
+    many = [b"one-of-%016d-secrets" % number for number in range(5001)]  # no parts are compiled
+    assert not simd.Scanner(many).rules_out(line * 99)
 
 
 def test_any_byte_may_be_in_a_needle(engine: type[Engine]) -> None:
