@@ -150,7 +150,8 @@ class Connection:
         fields = {"Host": self._name, "Accept-Encoding": "identity", **headers}
         if body is not None or method != "GET":
             fields["Content-Length"] = str(len(body or b""))
-        self._open.sendall(_head(method, target, fields) + (body or b""))
+        request = _head(method, target, fields) + (body or b"")
+        self._open.sendall(request)
 
     def answer(self, limit: int) -> Received:
         """Return what is answered.

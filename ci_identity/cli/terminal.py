@@ -1,5 +1,6 @@
 """What people see: colour on a terminal, plain text elsewhere, and no control characters."""
 
+import errno
 import os
 import select
 import sys
@@ -10,11 +11,12 @@ from typing import TextIO
 
 from ci_identity import _log
 from ci_identity._text import shown
-from ci_identity.errors import CiIdentityError
+from ci_identity.errors import CiIdentityError, DeliveryError
 
 _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
 
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
 
 
@@ -89,6 +91,12 @@ def warn(text: str) -> None:
 
 def defect(error: Exception) -> CiIdentityError:
     """Return an error of our own for one that is not: its kind and place, never its text."""
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:  # it can meet any import
+        return DeliveryError(
+            f"the system gives no more: {os.strerror(error.errno)}",
+            cause="a limit of this machine, container or shell is reached",
+            hint="raise the limits on open files and memory: `ulimit -n`, or the container's",
+        )
     import traceback  # noqa: PLC0415  # on demand
 
     place = traceback.extract_tb(error.__traceback__)[-1]

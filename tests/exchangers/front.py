@@ -106,6 +106,15 @@ def reset(request: _Request) -> None:
     request.connection.close()
 
 
+def lose(request: _Request) -> None:
+    """Have the real server answer, and lose what it says."""
+    connection = HTTPConnection(request.server.front.behind, timeout=10)
+    connection.request(request.command, request.path, request.body, dict(request.headers))
+    connection.getresponse().read()
+    connection.close()
+    reset(request)
+
+
 def hang(request: _Request) -> None:
     """Take the request, and never answer."""
     request.server.front.is_over.wait(60)

@@ -14,7 +14,7 @@ from ci_identity.errors import (
     VaultTokenKindError,
 )
 from ci_identity.model import Outcome
-from tests.exchangers.front import Fault, Front, answers, hang, reset, with_, without
+from tests.exchangers.front import Fault, Front, answers, hang, lose, reset, with_, without
 from tests.exchangers.shop import Shop
 
 LOGIN, CREATE, CAPABILITIES = "auth/jwt/login", "auth/token/create", "sys/capabilities-self"
@@ -231,6 +231,25 @@ def test_end_is_tried_again(shop: Shop, front: Front) -> None:
     with shop.exchange(shop.target(address=front.address)) as seen:
         assert seen.credential.revoke(budget=10.0).outcome is Outcome.REVOKED
     assert front.asked.count(REVOKE) == 3
+
+
+def test_end_whose_answer_was_lost(shop: Shop, front: Front) -> None:
+    """Asked again, the server refuses who may ask: it knows the token no more, and that is said."""
+    front.faults[REVOKE] = [lose]
+    with shop.exchange(shop.target(address=front.address)) as seen:
+        ending = seen.credential.revoke(budget=10.0)
+    assert ending.outcome is Outcome.REVOKED
+    assert ending.detail == "its answer was lost, and the server knows the token no more"
+    assert front.asked.count(REVOKE) == 2
+
+
+def test_end_whose_answer_was_lost_without_the_right_to_it(shop: Shop, front: Front) -> None:
+    """A refusal then says nothing: the token may be alive."""
+    front.faults[REVOKE] = [reset, answers(403, '{"errors": ["permission denied"]}')]
+    with shop.exchange(shop.target(address=front.address)) as seen:
+        seen.credential.may_revoke_itself = False
+        assert seen.credential.revoke(budget=10.0).outcome is Outcome.FAILED
+        shop.root.auth.token.revoke_accessor(seen.accessors()[0])
 
 
 def test_ending_twice_asks_once(shop: Shop, front: Front) -> None:

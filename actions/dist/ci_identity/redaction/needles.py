@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from urllib.parse import quote, quote_plus
 
 MIN_SECRET = 6
 """Bytes. A shorter value would riddle the log with masks and could still be guessed."""
@@ -14,7 +13,10 @@ MIN_FORM = 8
 
 _ARMOUR = re.compile(rb"-----(BEGIN|END) [^-]*-----")
 _WORD = re.compile(rb"[^\W_]|[\x80-\xff]")
-_PERCENT_SAFE = ("", "/", "!*'()", ":/", "!$&'()*+,;=")
+_PERCENT_SAFE = (b"", b"/", b"!*'()", b":/", b"!$&'()*+,;=")
+_ANSI_C = {byte: f"\\{byte:03o}" for byte in (*range(32), 127)} | str.maketrans(
+    {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
+)
 _HTML_QUOTES = (("&quot;", "&#x27;"), ("&quot;", "&#39;"), ("&quot;", "&apos;"), ("&#34;", "&#39;"))
 
 
@@ -25,12 +27,13 @@ def spellings(secret: bytes) -> tuple[bytes, ...]:
         secret: the value, stripped of white space at its ends.
     """
     text = secret.decode("utf-8", "surrogateescape")
-    texts = (*_percent(text), *_json(text), *_shell(text), *_python(text), *_markup(text))
+    texts = (*_json(text), *_shell(text), *_python(text), *_markup(text))
     derived = (
         *_layouts(secret),
         *_base64(secret),
         *_base64(text.encode("utf-16-le", "surrogatepass")),  # powershell -EncodedCommand
         *_hex(secret),
+        *_percent(secret),
         repr(secret)[2:-1].encode(),
         *(form.encode("utf-8", "surrogateescape") for form in texts),
     )
@@ -114,12 +117,14 @@ def _hex(secret: bytes) -> Iterator[bytes]:
         yield form.upper().encode()
 
 
-def _percent(text: str) -> Iterator[str]:
-    forms = [quote(text, safe, errors="surrogateescape") for safe in _PERCENT_SAFE]
-    forms.append(quote_plus(text, errors="surrogateescape"))
-    for form in forms:
-        yield form
-        yield re.sub("%..", lambda escape: escape[0].lower(), form)
+def _percent(secret: bytes) -> Iterator[bytes]:
+    """As RFC 3986, section 2.1, and HTML forms have it, in either case of the digits."""
+    for safe in (*_PERCENT_SAFE, b" "):
+        unsafe = re.compile(rb"[^\w.~%s-]" % re.escape(safe))
+        upper = unsafe.sub(lambda byte: b"%%%02X" % ord(byte[0]), secret)
+        lower = re.sub(b"%..", lambda escape: escape[0].lower(), upper)
+        yield upper.replace(b" ", b"+")
+        yield lower.replace(b" ", b"+")
 
 
 def _json(text: str) -> Iterator[str]:
@@ -143,10 +148,7 @@ def _shell(text: str) -> Iterator[str]:
     yield re.sub(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}])""", r"\\\1", text)  # bash printf %q
     yield re.sub(r'([\\"$`])', r"\\\1", text)  # inside double quotes
     yield text.replace("$", "$$")  # make, docker compose
-    named = {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
-    yield "".join(  # bash $'...'
-        named.get(c) or (f"\\{ord(c):03o}" if c < " " or c == "\x7f" else c) for c in text
-    )
+    yield text.translate(_ANSI_C)  # bash $'...'
 
 
 def _python(text: str) -> Iterator[str]:

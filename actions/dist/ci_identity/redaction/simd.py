@@ -19,6 +19,9 @@ _PART = 8
 _MIN_PART = 4
 """Bytes. Shorter parts than this are met in any log."""
 
+_MOST = 5000
+"""Needles. The parts of more are met by chance as often as not, and take seconds to compile."""
+
 # A colour, a cursor move, or a line end; and four of these as close together as they must be to
 # fall into each of four parts that lie side by side: no more seen between two than two parts have.
 _INTERRUPTION = rb"(?:\x1b\[[0-?]*[@-~]|[\r\n])"
@@ -69,7 +72,9 @@ class Scanner:
 
     @cached_property
     def _is_divisible(self) -> bool:
-        return all(len(n) >= _PARTS * _MIN_PART and b"\x1b" not in n for n in self._needles)
+        return len(self._needles) <= _MOST and all(
+            len(n) >= _PARTS * _MIN_PART and b"\x1b" not in n for n in self._needles
+        )
 
     @cached_property
     def _windows(self) -> hyperscan.Database:

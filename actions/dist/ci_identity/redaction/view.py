@@ -18,8 +18,9 @@ ESCAPE = re.compile(b"(" + _ESCAPE + b")")
 STRING = re.compile(_STRING)
 _COLOUR = re.compile(rb"\x1b\[[0-?]{0,64}[@-~]")  # most sequences; the rest takes a second look
 # What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
-_EATEN = re.compile(rb"\A(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
+_EATEN = re.compile(rb"(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
+_UNSEEN = b"\x1b\r\n"
 _MIN_CORE = 5
 _UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
@@ -161,7 +162,8 @@ class TerminalView(View):
         """Return what is left of `needle` in `text` wherever it is whole in `raw`."""
         if b"\x1b" in needle or _SWALLOWED.fullmatch(needle):
             return b""
-        core = _EATEN.sub(b"", needle)
+        eaten = _EATEN.match(needle)
+        core = needle[eaten.end() :] if eaten else needle
         return core if len(core) >= _MIN_CORE else b""
 
     @property
@@ -203,11 +205,10 @@ class TerminalView(View):
 
     def tail(self, size: int) -> int:
         """Return where in `raw` the last `size` bytes of `text` begin."""
-        if not size:
-            return self.end
-        last_run = ESCAPE.split(self.raw[self.line_end(0) : self.end])[-1]
-        if len(last_run) >= size:
-            return self.end - size
+        place = self.end - size
+        last = self.raw[place : self.end]
+        if not size or (last == last.translate(None, _UNSEEN) and self.sequence(place) == place):
+            return place
         [(start, _)] = self.spans([(len(self.text) - size, len(self.text))])
         return start
 
