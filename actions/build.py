@@ -34,7 +34,7 @@ import sys
 FOLDER = __file__.rpartition("/")[0]
 sys.argv[0] = FOLDER
 if FOLDER not in sys.path:
-    sys.path.insert(0, FOLDER)
+    sys.path.append(FOLDER)  # with -S nothing but Python's own is before it
 
 from ci_identity.cli import whole_process
 

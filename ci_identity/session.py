@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from ci_identity import _log
 from ci_identity._record import replace
@@ -34,7 +34,6 @@ from ci_identity.errors import (
 from ci_identity.exchangers import exchanger_for
 from ci_identity.exchangers.interface import Credential, Exchanger, ExchangeRequest
 from ci_identity.grants.decide import decide, refusal
-from ci_identity.grants.load import GrantsFile, find, load
 from ci_identity.ledger.entry import Entry, Event
 from ci_identity.ledger.writer import Ledger
 from ci_identity.model import (
@@ -59,6 +58,9 @@ from ci_identity.settings import Settings, private_directory
 from ci_identity.sources import fetch, sources
 from ci_identity.sources.claims import identify
 from ci_identity.sources.interface import Source
+
+if TYPE_CHECKING:
+    from ci_identity.grants.load import GrantsFile
 
 
 def session(
@@ -102,8 +104,10 @@ def delivery_mode(text: str) -> DeliveryMode:
         raise ConfigurationError(message, hint=f"choose one of {', '.join(DeliveryMode)}") from None
 
 
-def load_grants(grants_file: Path | None, environ: Mapping[str, str]) -> GrantsFile:
+def load_grants(grants_file: Path | None, environ: Mapping[str, str]) -> "GrantsFile":
     """Load the grants file that `grants_file`, `environ` or the working folder names."""
+    from ci_identity.grants.load import find, load  # noqa: PLC0415  # an action's inputs need none
+
     return load(find(grants_file, Settings.from_environ(environ).grants, Path.cwd()))
 
 

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
-from importlib.util import cache_from_source
 from pathlib import Path
+from typing import Self
 
 import ci_identity
 
@@ -20,7 +20,6 @@ LAST = (
     "ledger.writer",
     "ledger.entry",
     "renewal",
-    "grants.load",
     "grants.decide",
     "delivery.offers",
     "delivery.handover",
@@ -35,7 +34,7 @@ LAST = (
 
 
 class Ahead:
-    """A thread that compiles `names`, one after the other, if the first of them is not yet.
+    """A thread that compiles `names`, one after the other; what is compiled stays as it is.
 
     Args:
         folder: the package's folder.
@@ -52,14 +51,12 @@ class Ahead:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
 
-    def start(self) -> None:
-        """Begin, if there is anything to do."""
-        first = next(iter(self._files.values()))
-        if not Path(cache_from_source(first)).exists():
-            with suppress(RuntimeError):  # no more threads: slower, that is all
-                self._thread.start()
+    def __enter__(self) -> Self:
+        with suppress(RuntimeError):  # no more threads: slower, that is all
+            self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End after the module that is under way: none is left half written."""
         self._stop.set()
         self.join()

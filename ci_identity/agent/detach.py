@@ -4,9 +4,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
+import ci_identity
 from ci_identity.errors import DeliveryError
 
 _READY = b"."
@@ -63,19 +64,22 @@ def _cannot_start(error: OSError) -> DeliveryError:
 
 
 def _wait(child: int, waiting: int) -> int:
-    from ci_identity.agent.ahead import Ahead  # noqa: PLC0415  # the child does not wait
-
-    ahead = Ahead()
-    ahead.start()
-    try:
+    with _ahead():
         is_ready = os.read(waiting, 1) == _READY
-    finally:
-        ahead.stop()
     if is_ready:
         return 0
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return (128 - code if code < 0 else code) or 1  # it was not ready, whatever it says
+
+
+def _ahead() -> AbstractContextManager[object]:
+    """Return what compiles meanwhile what the child has yet to import, if nobody has done that."""
+    if os.path.exists(str(ci_identity.__cached__).replace("__init__", "session")):  # noqa: PTH110
+        return nullcontext()
+    from ci_identity.agent.ahead import Ahead  # noqa: PLC0415  # seldom needed
+
+    return Ahead()
 
 
 def _leave(ready: int, log: Path) -> None:

@@ -11,8 +11,7 @@ MIN_SECRET = 6
 MIN_FORM = 8
 """Bytes that a derived form or a single line needs: shorter ones turn up by chance."""
 
-_ARMOUR = re.compile(rb"-----(BEGIN|END) [^-]*-----")
-_WORD = re.compile(rb"[^\W_]|[\x80-\xff]")
+_IN_WORDS = bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())  # noqa: PLR2004  # ASCII's last
 _PERCENT_SAFE = (b"", b"/", b"!*'()", b":/", b"!$&'()*+,;=")
 _ANSI_C = {byte: f"\\{byte:03o}" for byte in (*range(32), 127)} | str.maketrans(
     {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
@@ -76,8 +75,12 @@ def _layouts(secret: bytes) -> Iterator[bytes]:
 
 def _worthy_lines(value: bytes) -> Iterator[bytes]:
     for line in map(bytes.strip, value.splitlines()):
-        if _WORD.search(line) and not _ARMOUR.fullmatch(line):
+        if line.translate(None, _IN_WORDS) != line and not _is_armour(line):
             yield line
+
+
+def _is_armour(line: bytes) -> bool:
+    return line.startswith(b"-----") and bool(re.fullmatch(rb"-----(BEGIN|END) [^-]*-----", line))
 
 
 def _json_strings(value: bytes) -> Iterator[bytes]:

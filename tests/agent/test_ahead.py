@@ -33,30 +33,17 @@ def compiled(package: Path) -> set[str]:
 
 def test_what_has_never_run_is_compiled(package: Path) -> None:
     """All of it, if there is time; nothing but whole files is left."""
-    ahead = Ahead(package)
-    ahead.start()
-    ahead.join()
+    with Ahead(package) as ahead:
+        ahead.join()
     assert compiled(package) == set(LAST)
     assert {file.suffix for file in package.rglob("__pycache__/*")} == {".pyc"}
 
 
 def test_it_ends_after_the_module_that_is_under_way(package: Path) -> None:
     """Nobody waits for the rest."""
-    ahead = Ahead(package)
-    ahead.start()
-    ahead.stop()
+    with Ahead(package):
+        pass
     assert compiled(package) < set(LAST)
-
-
-def test_what_has_run_is_left_alone(package: Path) -> None:
-    """The second start does nothing but look."""
-    ahead = Ahead(package, ["session"])
-    ahead.start()
-    ahead.join()
-    again = Ahead(package)
-    again.start()
-    again.join()
-    assert compiled(package) == {"session"}
 
 
 def test_all_of_it_is_needed() -> None:

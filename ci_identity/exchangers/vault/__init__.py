@@ -2,6 +2,5 @@
 
 from ci_identity.exchangers.vault.credential import VaultCredential
 from ci_identity.exchangers.vault.exchange import VaultExchanger
-from ci_identity.exchangers.vault.reclaim import VaultReclaimer
 
-__all__ = ["VaultCredential", "VaultExchanger", "VaultReclaimer"]
+__all__ = ["VaultCredential", "VaultExchanger"]

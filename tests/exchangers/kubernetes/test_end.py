@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ci_identity.errors import IdTokenPermissionError
-from ci_identity.exchangers.kubernetes import KubernetesReclaimer
+from ci_identity.exchangers.kubernetes.reclaim import KubernetesReclaimer
 from ci_identity.model import Handle, Outcome, SubjectToken
 from tests.exchangers.kubernetes.stage import NAME, Stage
 from tests.exchangers.kubernetes.test_exchange import SECRETS, TOKENS

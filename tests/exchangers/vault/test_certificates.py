@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from ci_identity.errors import TokenLifeError, VaultPolicyError, VaultSecretError
 from ci_identity.exchangers.interface import Ending
-from ci_identity.exchangers.vault import VaultReclaimer
+from ci_identity.exchangers.vault.reclaim import VaultReclaimer
 from ci_identity.exchangers.vault.rights import REVOKE_ACCESSOR
 from ci_identity.model import Outcome, VaultTarget
 from ci_identity.sandbox.openbao import AuditEntry

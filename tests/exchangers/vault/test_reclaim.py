@@ -1,7 +1,7 @@
 """What is left at Vault is ended by its handles, in the namespace where it was issued."""
 
 from ci_identity.exchangers.interface import Ending
-from ci_identity.exchangers.vault import VaultReclaimer
+from ci_identity.exchangers.vault.reclaim import VaultReclaimer
 from ci_identity.exchangers.vault.rights import REVOKE_ACCESSOR, policy_text
 from ci_identity.model import Handle, Outcome
 from ci_identity.sandbox.issuer import Issuer

@@ -51,11 +51,13 @@ def reclaimer_for(grant: Grant, environ: Mapping[str, str]) -> Reclaimer | None:
         ConfigurationError: the target's address is missing or cannot be used.
     """
     if isinstance(grant.target, VaultTarget):
-        from ci_identity.exchangers.vault import VaultReclaimer  # noqa: PLC0415  # on demand
+        from ci_identity.exchangers.vault.reclaim import VaultReclaimer  # noqa: PLC0415  # on demand
 
         return VaultReclaimer(grant.target, environ)
     if isinstance(grant.target, KubernetesTarget):
-        from ci_identity.exchangers.kubernetes import KubernetesReclaimer  # noqa: PLC0415  # on demand
+        from ci_identity.exchangers.kubernetes.reclaim import (  # noqa: PLC0415  # on demand
+            KubernetesReclaimer,
+        )
 
         return KubernetesReclaimer(grant.target, environ)
     return None

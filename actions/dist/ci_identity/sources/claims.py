@@ -1,6 +1,5 @@
 """From each CI's claims to one `JobIdentity`: told by their shape, not by the source."""
 
-import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import cast
@@ -9,14 +8,14 @@ from ci_identity.model import JobIdentity, SourceName, SubjectToken, UnverifiedC
 from ci_identity.sources import subject_token
 from ci_identity.sources.dialect import Dialect, has, text
 
-_MACHINES = re.compile(
-    r"https://(?:"
-    r"accounts\.google\.com"  # GCE's instance identity, and service accounts
-    r"|sts\.windows\.net/.*|login\.microsoftonline\.com/.*"  # Azure's managed identities
-    r"|[0-9a-f-]+\.tokens\.sts\.global\.api\.aws"  # AWS: GetWebIdentityToken
-    r")/?"
-)
-"""Issuers of tokens that a cloud gives its machines."""
+_GOOGLE = "https://accounts.google.com"
+"""GCE's instance identity, and service accounts."""
+
+_AZURE = ("https://sts.windows.net/", "https://login.microsoftonline.com/")
+"""Azure's managed identities."""
+
+_AWS = ".tokens.sts.global.api.aws"
+"""AWS: GetWebIdentityToken."""
 
 
 def _is_kubernetes(claims: UnverifiedClaims) -> bool:
@@ -32,7 +31,9 @@ def _is_forgejo(claims: UnverifiedClaims) -> bool:
 
 
 def _is_machine(claims: UnverifiedClaims) -> bool:
-    return _MACHINES.fullmatch(text(claims, "iss") or "") is not None
+    """Whether it is one that a cloud gives its machines."""
+    issuer = (text(claims, "iss") or "").removesuffix("/")
+    return issuer == _GOOGLE or issuer.startswith(_AZURE) or issuer.endswith(_AWS)
 
 
 _SHAPES: tuple[tuple[SourceName, Callable[[UnverifiedClaims], bool]], ...] = (

@@ -2,6 +2,5 @@
 
 from ci_identity.exchangers.kubernetes.credential import KubernetesCredential
 from ci_identity.exchangers.kubernetes.exchange import KubernetesExchanger
-from ci_identity.exchangers.kubernetes.reclaim import KubernetesReclaimer
 
-__all__ = ["KubernetesCredential", "KubernetesExchanger", "KubernetesReclaimer"]
+__all__ = ["KubernetesCredential", "KubernetesExchanger"]

@@ -26,7 +26,6 @@ from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.vault.capabilities import check_rights
 from ci_identity.exchangers.vault.client import Refused, VaultClient, present, retried
 from ci_identity.exchangers.vault.credential import VaultCredential
-from ci_identity.exchangers.vault.errors import refusal
 from ci_identity.exchangers.vault.rights import auth_namespace
 from ci_identity.exchangers.vault.secrets import read_secrets
 from ci_identity.model import Handle, VaultTarget
@@ -195,6 +194,8 @@ def _ask(call: Callable[[], Answer], request: ExchangeRequest, what: str) -> Ans
     try:
         return retried(call, request)
     except Refused as refused:
+        from ci_identity.exchangers.vault.errors import refusal  # noqa: PLC0415  # seldom needed
+
         raise refusal(what, refused.errors, request.identity) from None
 
 

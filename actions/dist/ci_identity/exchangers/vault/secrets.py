@@ -19,7 +19,6 @@ from ci_identity.exchangers.interface import ExchangeRequest
 from ci_identity.exchangers.vault.client import Refused, VaultClient, present, retried
 from ci_identity.exchangers.vault.credential import VaultCredential
 from ci_identity.exchangers.vault.engines import is_version_2, issued, issued_by
-from ci_identity.exchangers.vault.errors import engine_refusal
 from ci_identity.exchangers.vault.issued import Issued, revocation_paths
 from ci_identity.exchangers.vault.rights import policy_text, prefix, right
 from ci_identity.model import Delivered, Handle, SecretReference, VaultTarget
@@ -112,6 +111,8 @@ def _answer(
         raise type(error)(message, cause=cause) from None
     except Refused as refused:
         if not refused.is_permission_denied:
+            from ci_identity.exchangers.vault.errors import engine_refusal  # noqa: PLC0415  # seldom
+
             is_written = reference.parameters is not None
             raise engine_refusal(path, refused.errors, is_written=is_written) from None
         who = f"the policies {', '.join(target.policies)}" if target.policies else "the role"
