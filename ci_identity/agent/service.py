@@ -81,7 +81,6 @@ def serve(
         holding.open()
         pointers.write(holding, instance, order, job)
         ready(instance.log_file)
-        _save_memory()
         is_pressing = _wait(signals, runner, holding)
         holding.close(is_pressing=is_pressing)
         say_head(holding.sessions)
@@ -107,10 +106,14 @@ def _save_memory() -> None:
 def _wait(signals: Signals, runner: Runner, holding: "Holding") -> bool:
     """Wait for the end, and return whether it is pressing."""
     last = datetime.now(UTC) + max(session.grant.max for session in holding.sessions)
+    is_first = True
     while datetime.now(UTC) < last:
         found = signals.wait(_TICK)
         if found and found.si_signo in _ENDING:
             return found.si_signo != signal.SIGTERM
+        if is_first:  # not before: the step that started us ends just now
+            is_first = False
+            _save_memory()
         if runner.is_gone:
             _log.warning("the job's runner is gone")
             return True

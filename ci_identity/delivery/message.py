@@ -20,10 +20,9 @@ MAX_BODY = 1 << 20
 
 _END_OF_HEAD = b"\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2
-_REQUEST_LINE = re.compile(rb"(%b) (/[!-~]*) HTTP/1\.1" % _TOKEN)  # 3.2.1: origin-form only
-_NAME = re.compile(_TOKEN)
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, section 5.5
-_LENGTH = re.compile(r"[0-9]{1,7}", re.ASCII)
+_REQUEST_LINE = rb"(%b) (/[!-~]*) HTTP/1\.1" % _TOKEN  # 3.2.1: origin-form only
+_VALUE = rb"[\t\x20-\x7e\x80-\xff]*"  # RFC 9110, section 5.5
+_LENGTH = "[0-9]{1,7}"
 
 
 class Request(Record):
@@ -90,7 +89,7 @@ def parse(data: bytes) -> Request | None:
             raise ValueError(message)
         return None
     request_line, *lines = data[:end].split(b"\r\n")
-    if not (found := _REQUEST_LINE.fullmatch(request_line)):
+    if not (found := re.fullmatch(_REQUEST_LINE, request_line)):
         message = "the first line is not an HTTP/1.1 request for a path"
         raise ValueError(message)
     headers = _headers(lines)
@@ -112,7 +111,7 @@ def _headers(lines: list[bytes]) -> Mapping[str, str]:
     for line in lines:
         raw_name, colon, raw_value = line.partition(b":")
         # 5.1: no space before the colon. 5.2: a folded line begins with one.
-        if not colon or not _NAME.fullmatch(raw_name) or not _VALUE.fullmatch(raw_value):
+        if not colon or not re.fullmatch(_TOKEN, raw_name) or not re.fullmatch(_VALUE, raw_value):
             message = "a header line is malformed"
             raise ValueError(message)
         name, value = raw_name.decode("ascii").lower(), raw_value.strip(b" \t").decode("latin-1")
@@ -126,7 +125,7 @@ def _length(headers: Mapping[str, str]) -> int:
         message = "chunked requests are not taken"
         raise ValueError(message)
     length = headers.get("content-length", "0")
-    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY:
+    if not re.fullmatch(_LENGTH, length) or int(length) > MAX_BODY:
         message = "the length of the body is not a number, or too large"
         raise ValueError(message)
     return int(length)

@@ -79,6 +79,8 @@ def revocation_paths(mount: str) -> tuple[str, str]:
 
 def pki_mount(path: str) -> str | None:
     """Return the mount of `path`, where it is one that issues or signs certificates."""
+    if "/issue" not in path and "/sign" not in path:  # most paths
+        return None
     issues = r"(.+?)/(?:issuer/[^/]+/|cel/)?(?:issue|sign|sign-verbatim)(?:/[^/]+)?"
     found = re.fullmatch(issues, path)
     return found[1] if found else None

@@ -11,7 +11,6 @@ from ci_identity.agent.asked_for import AskedFor
 from ci_identity.agent.instance import Held, Instance
 from ci_identity.agent.order import Order, is_for, named, steps_of
 from ci_identity.agent.runner import Runner
-from ci_identity.agent.story import story
 from ci_identity.delivery.endpoint import Asked, Route
 from ci_identity.delivery.handover import Handover
 from ci_identity.delivery.message import Reply
@@ -74,6 +73,8 @@ class Holding:
     @property
     def stories(self) -> list[dict[str, object]]:
         """What there is to tell of each grant that was issued; nothing of it is secret."""
+        from ci_identity.agent.story import story  # noqa: PLC0415  # when somebody asks
+
         how = str(self._order.delivery)
         return [
             story(granted.session, named(granted.steps), how)
