@@ -102,6 +102,16 @@ def test_main_and_post(use: Step, world: World, watch: Watch) -> None:
     assert not [secret for secret in secrets if secret in "".join([*told, summary])]
 
 
+def test_a_node_that_cannot_become_another_program(use: Step, watch: Watch, tmp_path: Path) -> None:
+    """Before 22.15, and wherever the experiment ends: the same, by a process of its own."""
+    (tmp_path / "older.cjs").write_text("delete process.execve\n")
+    older = {"NODE_OPTIONS": f"--require={tmp_path}/older.cjs"}
+    done = use.run("main", **older)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert use.run("post", **older, **use.state).returncode == 0
+    watch.assert_revoked()
+
+
 def test_post_twice(use: Step, watch: Watch) -> None:
     """A second `post` has nothing to end, and does no harm."""
     start(use)
