@@ -1,7 +1,7 @@
 """The engine finds every needle that a text holds, and its stretches are what they cover."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
@@ -30,12 +30,15 @@ class Engine(Protocol):
 
 
 @pytest.fixture(params=["scan", "simd"], scope="module")
-def engine(request: pytest.FixtureRequest) -> type[Engine]:
-    """Each of the engines that can be had."""
+def engine(request: pytest.FixtureRequest) -> Iterator[type[Engine]]:
+    """Each of the engines that can be had, as it is when much has come."""
     if request.param == "simd" and not find_spec("hyperscan"):
         pytest.skip("the extra `fast` is not installed")
-    found: type[Engine] = import_module(f"ci_identity.redaction.{request.param}").Scanner
-    return found
+    module = import_module(f"ci_identity.redaction.{request.param}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SOON", "LATER"):
+            patch.setattr(module, name, 0, raising=False)
+        yield module.Scanner
 
 
 def covered(needles: list[bytes], text: bytes) -> set[int]:
@@ -142,9 +145,26 @@ def test_a_needle_in_pieces_is_suspected(size: int, between: bytes, engine: type
         assert not engine([needle]).rules_out(between.join(pieces))
 
 
-def test_an_ordinary_coloured_log_is_ruled_out() -> None:
+def test_a_command_that_prints_little_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it pays, needles are looked for one by one; the answers are the same."""
+    simd = pytest.importorskip("ci_identity.redaction.simd", exc_type=ImportError)
+    monkeypatch.setattr(simd, "SOON", 1 << 16)  # the fixture may still be there
+    monkeypatch.setattr(simd, "LATER", 1 << 22)
+    scanner = simd.Scanner([b"a-secret-of-this-job", b"another-secret-of-it"])
+    text = b"x" * 1000 + b"a-secret-of-this-job"
+    while scanner._seen < simd.SOON - len(text):
+        assert scanner.found(text) == {b"a-secret-of-this-job"}
+    assert "_windows" not in vars(scanner)
+    assert scanner.found(text) == {b"a-secret-of-this-job"}
+    assert "_windows" in vars(scanner)
+    assert not scanner.rules_out(b"nothing")
+    assert "_parts" not in vars(scanner)
+
+
+def test_an_ordinary_coloured_log_is_ruled_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is what the proof is for: three interruptions close together are no suspicion."""
     simd = pytest.importorskip("ci_identity.redaction.simd", exc_type=ImportError)
+    monkeypatch.setattr(simd, "LATER", 0)
     line = (
         b"2026-08-21T10:11:12Z \x1b[1;32mPASS\x1b[0m tests/some_test.py::\x1b[1mtest_42\x1b[0m\r\n"
     )
