@@ -15,7 +15,8 @@ const ISOLATED = '-IS'
 const NAMES = ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11', 'python']
 const OLDEST_MINOR = 11
 const WHERE_IF_NEW = `import sys; sys.version_info >= (3, ${OLDEST_MINOR}) and print(sys.executable)`
-const ELF = Buffer.from('\x7fELF')
+/** Where an ELF file says what it is, how wide, in which order, and for which machine; elf(5). */
+const SAME = [0, 1, 2, 3, 4, 5, 18, 19]
 
 /** Return the path of a Python that is new enough: the first program on PATH or in the tool cache.
  *
@@ -41,16 +42,22 @@ function isByName (candidate) {
   const file = fs.realpathSync(candidate)
   const minor = /^python3\.(\d+)$/.exec(path.basename(file))?.[1]
   if (!(minor >= OLDEST_MINOR)) return false
-  const start = Buffer.alloc(ELF.length)
   try {
     fs.accessSync(file, fs.constants.X_OK)
-    const opened = fs.openSync(file)
-    fs.readSync(opened, start, 0, start.length, 0)
-    fs.closeSync(opened)
+    const [its, ours] = [startOf(file), startOf(process.execPath)]
+    const loader = /\/[^\0]*\/ld[^\0]*/.exec(its.toString('latin1'))
+    return SAME.every(at => its[at] === ours[at]) && (!loader || fs.existsSync(loader[0]))
   } catch {
     return false // it may still run, and then it is asked
   }
-  return start.equals(ELF)
+}
+
+function startOf (file) {
+  const start = Buffer.alloc(4096)
+  const opened = fs.openSync(file)
+  fs.readSync(opened, start, 0, start.length, 0)
+  fs.closeSync(opened)
+  return start
 }
 
 /** What a Python says that it is; nothing if it is too old, or a shim that has none to start. */

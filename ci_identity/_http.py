@@ -225,7 +225,7 @@ class HttpSession:
         call = _Call(connection, request, host=parts.netloc, left=left)
         try:
             response = _within(left, parts.netloc, call.made)
-        except CiIdentityError:
+        except BaseException:  # Ctrl-C as well: its answer may yet come, and is not for the next
             self._connections.pop((parts.scheme, parts.netloc), None)
             call.give_up()
             raise
@@ -297,6 +297,7 @@ class _Call:
             self._connection.close()
             raise self._unanswered(TimeoutError())
         try:
+            self._limit_time()
             self._connection.ask(*self._request)
             received = self._connection.answer(MAX_BODY)
         except ValueError:  # its text would show what is in the header
@@ -311,6 +312,11 @@ class _Call:
         self._is_over = True
         self._connection.shut_down()
 
+    def _limit_time(self) -> None:
+        """Set how long each piece may take: a kept connection knows the last request's limit."""
+        if (opened := self._connection.sock) is not None:
+            opened.settimeout(min(READ_TIMEOUT, self._left))
+
     def _connect(self) -> None:
         try:
             self._connection.connect(min(CONNECT_TIMEOUT, self._left))
@@ -322,8 +328,6 @@ class _Call:
             reason = "the proxy refused or is out of reach" if is_proxy else _reason(error)
             message = f"{self._host}: no answer ({reason})"
             raise ProviderUnavailableError(message, retry_after=0.0) from None
-        if (opened := self._connection.sock) is not None:
-            opened.settimeout(min(READ_TIMEOUT, self._left))
 
     def _checked(self, received: Received) -> Response:
         if received.is_last:

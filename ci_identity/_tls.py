@@ -22,6 +22,8 @@ def secured(opened: socket.socket, *, host: str, context: ssl.SSLContext) -> soc
     name = host.encode("ascii")  # in bytes, as in `_wire`
     try:
         return context.wrap_socket(opened, server_hostname=name, suppress_ragged_eofs=False)
+    except ssl.SSLEOFError:  # it has gone before it could prove anything: a restart, say
+        raise ConnectionResetError from None
     except ssl.SSLError:
         raise UntrustedError from None
 

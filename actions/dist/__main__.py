@@ -10,7 +10,10 @@ sys.argv[0] = FOLDER
 if FOLDER not in sys.path:
     sys.path.append(FOLDER)  # with -S nothing but Python's own is before it
 
-from ci_identity.cli import whole_process
+try:
+    from ci_identity.cli import whole_process
 
-if __name__ == "__main__":
-    whole_process()
+    if __name__ == "__main__":
+        whole_process()
+except KeyboardInterrupt:  # before the command could say what that means to it
+    sys.exit(130)

@@ -61,6 +61,22 @@ def chosen(step: Step) -> str:
     return python
 
 
+@pytest.mark.parametrize(
+    "head", [b"\x7fELFgarbage", b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xf3\0"]
+)
+def test_a_program_for_another_machine_is_passed_over(
+    setup: Setup, tmp_path: Path, head: bytes
+) -> None:
+    """Its name says which Python it is, but it could not be started."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "python3.12").write_bytes(head.ljust(5000, b"\0"))
+    (folder / "python3.12").chmod(0o700)
+    (folder / "python3").symlink_to("python3.12")
+    python = python_in(tmp_path / "bin")
+    assert not chosen(setup(folder, python)).startswith(str(folder))
+
+
 def test_no_python_is_one_line(setup: Setup, tmp_path: Path) -> None:
     """Where there is none, `main` fails with one line that says what to do, and `post` is quiet."""
     step = setup(tmp_path)

@@ -1,5 +1,6 @@
 """Our own HTTP against servers that lie about where an answer ends, and about who they are."""
 
+import signal
 import socket
 import ssl
 import threading
@@ -194,6 +195,48 @@ def test_an_answer_that_nobody_has_asked_for(delay: float) -> None:
         assert http.get(url).body == b"good"
 
 
+def test_an_answer_to_a_request_that_was_interrupted() -> None:
+    """Whoever is stopped and then revokes must not take the one for the other."""
+
+    def late(client: socket.socket) -> None:
+        request(client)
+        time.sleep(0.5)
+        client.sendall(BAD)
+        request(client)
+        client.sendall(BAD)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with serving(late, saying(GOOD)) as server, HttpSession(Network()) as http:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                http.get(f"http://127.0.0.1:{server.port}/")
+            assert http.get(f"http://127.0.0.1:{server.port}/").body == b"good"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_each_request_has_a_time_of_its_own() -> None:
+    """A kept connection does not keep the little time that the last request had."""
+
+    def behave(client: socket.socket) -> None:
+        request(client)
+        client.sendall(GOOD)
+        request(client)
+        time.sleep(0.5)
+        client.sendall(GOOD)
+
+    with serving(behave) as server, HttpSession(Network()) as http:
+        http.deadline = time.monotonic() + 0.3
+        http.get(f"http://127.0.0.1:{server.port}/")
+        http.deadline = time.monotonic() + 10
+        assert http.get(f"http://127.0.0.1:{server.port}/").body == b"good"
+
+
 # ── what we send ─────────────────────────────────────────────────────────────────────────────
 
 SPLITTING = ["a\r\nX-Other: b", "a\nX-Other: b", "a\r\n\r\nGET /steal", "a\0b", "\udcff", "é✓"]
@@ -334,6 +377,34 @@ def test_a_server_that_speaks_no_tls(network: Network, behave: Behaviour) -> Non
         with pytest.raises(ProviderUnavailableError) as caught:
             http.get(f"https://127.0.0.1:{server.port}/", headers={"Authorization": "SECRET"})
         assert "SECRET" not in str(caught.value)
+
+
+def test_a_server_that_goes_in_the_handshake(network: Network) -> None:
+    """It has proved nothing, and disproved nothing: a restart may pass."""
+    with (
+        serving(lambda client: client.recv(65536) and None) as server,
+        HttpSession(network) as http,
+    ):
+        with pytest.raises(ProviderUnavailableError) as caught:
+            http.get(f"https://127.0.0.1:{server.port}/")
+        assert not isinstance(caught.value, TlsError)
+        assert caught.value.retry_after == 0.0
+
+
+def test_an_empty_answer_that_tls_ends(ca: trustme.CA, network: Network) -> None:
+    """Its end is told, so nobody has cut it: it is whole (RFC 9112, section 6.3)."""
+
+    def behave(client: socket.socket) -> None:
+        request(client)
+        client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        assert isinstance(client, ssl.SSLSocket)
+        client.unwrap()
+
+    with (
+        serving(tls(ca.issue_cert("127.0.0.1"), behave)) as server,
+        HttpSession(network) as http,
+    ):
+        assert http.get(f"https://127.0.0.1:{server.port}/").body == b""
 
 
 def test_a_tls_that_is_cut_in_the_body(ca: trustme.CA, network: Network) -> None:

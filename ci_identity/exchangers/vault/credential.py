@@ -6,12 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from ci_identity._http import Answer, retry
-from ci_identity.errors import (
-    CiIdentityError,
-    ProviderUnavailableError,
-    UnansweredError,
-    VaultTokenKindError,
-)
+from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultTokenKindError
 from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.exchangers.vault.client import Refused, VaultClient
 from ci_identity.exchangers.vault.issued import Issued, Request, lasting, listed
@@ -36,7 +31,6 @@ class VaultCredential:
         login_expires_at: when the login token does, and with it everything; seldom later.
         issued: what each path gave, in the order it was asked.
         may_update: the paths at which certificates can be revoked, of those that were asked about.
-        may_revoke_itself: whether the server has said that the login token may.
         is_revocable: False for batch tokens, which only end by themselves.
     """
 
@@ -47,7 +41,6 @@ class VaultCredential:
         self.expires_at = self.login_expires_at = datetime.now(UTC)
         self.issued: list[Issued] = []
         self.may_update: frozenset[str] = frozenset()
-        self.may_revoke_itself = self._is_answer_lost = self._is_unknown = False
         self.login: VaultClient | None = None
         self.login_in_namespace: VaultClient | None = None
         self.step: VaultClient | None = None
@@ -92,7 +85,7 @@ class VaultCredential:
                 problem_of(what, partial(revoke_certificate, in_namespace, *asked), deadline)
                 for what, asked in self._certificates()
             ),
-            problem_of("login token", partial(self._revoke_token, login), deadline),
+            problem_of("login token", partial(_revoke_token, login), deadline),
         ]
         failed = [problem for problem in problems if problem]
         if not failed:
@@ -121,23 +114,8 @@ class VaultCredential:
         left = "; ".join(filter(None, (lasting(one, self.may_update) for one in alive)))
         if left:
             return Ending(outcome=Outcome.EXPIRES, reason="not-revocable", detail=left)
-        details = [listed(one, self.may_update) for one in alive]
-        if self._is_unknown:
-            details.append("its answer was lost, and the server knows the token no more")
-        return Ending(outcome=Outcome.REVOKED, detail="; ".join(filter(None, details)))
-
-    def _revoke_token(self, login: VaultClient) -> None:
-        try:
-            check_confirmed(login.post(REVOKE_SELF))
-        except UnansweredError:
-            self._is_answer_lost = True
-            raise
-        except Refused as refused:
-            # It may revoke itself, so whoever refuses that after all does not know it any more.
-            is_unknown = self._is_answer_lost and self.may_revoke_itself
-            if not (is_unknown and refused.is_permission_denied):
-                raise
-            self._is_unknown = True
+        revoked = "; ".join(filter(None, (listed(one, self.may_update) for one in alive)))
+        return Ending(outcome=Outcome.REVOKED, detail=revoked)
 
 
 def revoke_lease(client: VaultClient, lease: str) -> None:
@@ -148,6 +126,12 @@ def revoke_lease(client: VaultClient, lease: str) -> None:
 def revoke_certificate(client: VaultClient, path: str, body: Mapping[str, str]) -> None:
     """Have a certificate listed as revoked."""
     client.post(path, body).integer("data", "revocation_time")
+
+
+def _revoke_token(client: VaultClient) -> None:
+    # Where an answer was lost, and the next try is refused, the token is most likely gone. That is
+    # not said: a server also refuses one whose policies or network (`bound_cidrs`) do not fit.
+    check_confirmed(client.post(REVOKE_SELF))
 
 
 def check_confirmed(answer: Answer) -> None:

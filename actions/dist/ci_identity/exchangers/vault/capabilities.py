@@ -13,7 +13,6 @@ from ci_identity.exchangers.vault.engines import STORING
 from ci_identity.exchangers.vault.issued import pki_mount, revocation_paths
 from ci_identity.exchangers.vault.rights import (
     REVOKE_LEASE,
-    REVOKE_SELF,
     Probe,
     auth_namespace,
     excess,
@@ -49,7 +48,6 @@ def check_rights(
     own = rights
     if not is_one_namespace:
         own = _capabilities(present(credential.login), update, target, request)
-    credential.may_revoke_itself = not {"update", "root"}.isdisjoint(own[REVOKE_SELF])
     credential.may_update = frozenset(
         path for path in revoking if {"update", "root"} & set(rights[path])
     )
