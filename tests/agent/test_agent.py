@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -448,6 +449,20 @@ def test_a_start_that_is_cancelled(job: GitHubJob, world: World) -> None:
         assert said.code == 1
         assert "error[interrupted]" in said.stderr
     watch.assert_revoked(logins=watch.logins)
+
+
+def test_a_start_that_is_cancelled_while_the_ci_is_silent(job: GitHubJob, world: World) -> None:
+    """Nobody waits for a token that comes too late: GitHub kills 10 s after its signal."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/?api-version=2.0"
+        asking = inline(world) | {"ACTIONS_ID_TOKEN_REQUEST_URL": url}
+        step = job.start("creds", *job.acting, **asking)
+        silent.accept()[0].close()  # asked again, as what may pass is
+        with silent.accept()[0]:
+            os.kill(step.pid, signal.SIGINT)
+            said = job.wait(step)
+    assert said.code == 1
+    assert "error[interrupted]" in said.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The grants that an agent is asked for: those of a file, or the one that the inputs describe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from threading import Thread
 
@@ -11,6 +11,9 @@ from ci_identity.exchangers import exchanger_for
 from ci_identity.model import Grant, SubjectToken
 from ci_identity.sources import fetch, sources
 from ci_identity.sources.interface import Source
+
+_TICK = 0.1
+"""Seconds between two looks at whether the job is cancelled."""
 
 
 class AskedFor(Record):
@@ -29,15 +32,20 @@ class AskedFor(Record):
     text: str = ""
 
 
-def find_grants(order: Order, job: Mapping[str, str]) -> AskedFor:
+def find_grants(order: Order, job: Mapping[str, str], pause: Callable[[float], None]) -> AskedFor:
     """Return the grants that are asked for.
+
+    Args:
+        order: what is asked for.
+        job: the job's variables.
+        pause: sleeps that many seconds, and raises if the job is cancelled.
 
     Raises:
         ConfigurationError: there is none of that name, or its target cannot be used.
         IdentityError: an inline grant is for this very job, but the job has no token to tell.
     """
     if order.inline:
-        return _inline(order.inline, job)
+        return _inline(order.inline, job, pause)
     from ci_identity.session import load_grants  # noqa: PLC0415  # see `_fetched`
 
     found = load_grants(order.grants_file, job)
@@ -45,15 +53,17 @@ def find_grants(order: Order, job: Mapping[str, str]) -> AskedFor:
     return AskedFor(grants=grants, file=found.name)
 
 
-def _inline(inline: Inline, job: Mapping[str, str]) -> AskedFor:
+def _inline(inline: Inline, job: Mapping[str, str], pause: Callable[[float], None]) -> AskedFor:
     audience = inline.grant.audience or exchanger_for(inline.grant, job).audience
     others = sources(job)
-    token = _fetched(others, audience)
+    token = _fetched(others, audience, pause)
     grant, text = for_this_job(inline, token)
     return AskedFor(grants=[grant], candidates=(_Once(token), *others), text=text)
 
 
-def _fetched(candidates: Sequence[Source], audience: str) -> SubjectToken:
+def _fetched(
+    candidates: Sequence[Source], audience: str, pause: Callable[[float], None]
+) -> SubjectToken:
     """Return the job's token. What comes next is imported while the CI works on it.
 
     Raises:
@@ -68,14 +78,15 @@ def _fetched(candidates: Sequence[Source], audience: str) -> SubjectToken:
         except BaseException as error:  # noqa: BLE001  # carried over to who asked
             failed.append(error)
 
-    thread = Thread(target=run, name="the job's token")
+    thread = Thread(target=run, name="the job's token", daemon=True)
     try:
         thread.start()
     except RuntimeError:  # no more may be started: one after the other, then
         run()
     import_module("ci_identity.agent.holding")
-    if thread.ident is not None:
-        thread.join()
+    while thread.is_alive():
+        thread.join(_TICK)
+        pause(0.0)
     if failed:
         raise failed[0]
     return done[0]

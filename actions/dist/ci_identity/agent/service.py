@@ -66,7 +66,7 @@ def serve(
     instance.write_record(record)  # before anything else: whoever stops us must find us
     with Signals() as signals, ExitStack() as stack:
         stack.callback(instance.remove, but_report=True)
-        asked_for = find_grants(order, job)
+        asked_for = find_grants(order, job, signals.pause)
         from ci_identity.agent import pointers  # noqa: PLC0415  # while the job's token came
         from ci_identity.agent.holding import Holding  # noqa: PLC0415
         from ci_identity.ending import say_head  # noqa: PLC0415
