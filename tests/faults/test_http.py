@@ -392,22 +392,6 @@ def test_a_server_that_goes_in_the_handshake(network: Network) -> None:
         assert caught.value.retry_after == 0.0
 
 
-def test_an_empty_answer_that_tls_ends(ca: trustme.CA, network: Network) -> None:
-    """Its end is told, so nobody has cut it: it is whole (RFC 9112, section 6.3)."""
-
-    def behave(client: socket.socket) -> None:
-        request(client)
-        client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
-        assert isinstance(client, ssl.SSLSocket)
-        client.unwrap()
-
-    with (
-        serving(tls(ca.issue_cert("127.0.0.1"), behave)) as server,
-        HttpSession(network) as http,
-    ):
-        assert http.get(f"https://127.0.0.1:{server.port}/").body == b""
-
-
 def test_a_tls_that_is_cut_in_the_body(ca: trustme.CA, network: Network) -> None:
     """Whoever cuts the connection cannot pass a piece off as the whole."""
 

@@ -163,7 +163,7 @@ class Connection:
             OSError: nothing comes, or no more of it.
             NotHttpError: it is no answer.
         """
-        incoming = _Incoming(self._open, is_told=self._secured is not None)
+        incoming = _Incoming(self._open)
         is_kept, status = False, _INTERIM
         headers: dict[str, str] = {}
         while _INTERIM <= status < _OK:
@@ -201,16 +201,10 @@ def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 class _Incoming:
-    """What a server sends, read as far as it is asked for.
+    """What a server sends, read as far as it is asked for."""
 
-    Args:
-        connection: where it comes from.
-        is_told: whether the end of the connection is told by its other end, as TLS has it.
-    """
-
-    def __init__(self, connection: socket.socket, *, is_told: bool = False) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._is_told = is_told
         self._buffer = bytearray()
 
     @property
@@ -277,7 +271,7 @@ class _Incoming:
     def _to_the_end(self, limit: int) -> bytes:
         while len(self._buffer) <= limit and self._has_read():
             pass
-        if not (self._buffer or self._is_told):  # broken off, rather than empty
+        if not self._buffer:  # broken off, rather than empty: nobody ends an answer like this
             raise NotHttpError
         return self._taken(min(len(self._buffer), limit + 1))
 
