@@ -25,6 +25,9 @@ LOOK_UP, REVOKE_TOKEN = "auth/token/lookup-accessor", rights.REVOKE_ACCESSOR
 RIGHTS = (LOOK_UP, REVOKE_TOKEN, rights.REVOKE_LEASE)
 """The paths that the reaper's policy must let it update."""
 
+_MOMENT = 0.3
+"""Seconds."""
+
 _ELSEWHERE = "it is from another server or namespace than the grant's"
 _NO_HANDLE = (
     "its job was killed before the answer to its login was on record: if there was one, a token "
@@ -163,7 +166,17 @@ class _Ending:
             return _FOREIGN
 
     def _end_token(self, accessor: str) -> None:
-        """End a token, if it is this lease's; one that the server does not know has ended."""
+        """End a token, if it is this lease's; one that the server does not know has ended.
+
+        One that is being ended, by another reaper say, is refused for a moment.
+        """
+        try:
+            self._try_to_end(accessor)
+        except Refused:
+            time.sleep(_MOMENT)
+            self._try_to_end(accessor)
+
+    def _try_to_end(self, accessor: str) -> None:
         about = {"accessor": accessor}
         try:
             if not self._is_ours(self._client.post(LOOK_UP, about)):
