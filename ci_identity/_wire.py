@@ -124,7 +124,7 @@ class Connection:
                 self._pass(self._proxy, opened)
             if self._secured:
                 self.sock = self._secured(opened)
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves nothing half open, to be taken for a connection
             self.close()
             raise
 
