@@ -12,6 +12,7 @@ MIN_FORM = 8
 """Bytes that a derived form or a single line needs: shorter ones turn up by chance."""
 
 _IN_WORDS = bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())  # noqa: PLR2004  # ASCII's last
+_UNRESERVED = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"-._~"
 _PERCENT_SAFE = (b"", b"/", b"!*'()", b":/", b"!$&'()*+,;=")
 _ANSI_C = {byte: f"\\{byte:03o}" for byte in (*range(32), 127)} | str.maketrans(
     {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
@@ -123,9 +124,11 @@ def _hex(secret: bytes) -> Iterator[bytes]:
 def _percent(secret: bytes) -> Iterator[bytes]:
     """As RFC 3986, section 2.1, and HTML forms have it, in either case of the digits."""
     for safe in (*_PERCENT_SAFE, b" "):
-        unsafe = re.compile(rb"[^\w.~%s-]" % re.escape(safe))
-        upper = unsafe.sub(lambda byte: b"%%%02X" % ord(byte[0]), secret)
-        lower = re.sub(b"%..", lambda escape: escape[0].lower(), upper)
+        upper = lower = secret
+        unsafe = set(secret.translate(None, _UNRESERVED + safe))
+        for byte in sorted(unsafe, key=ord("%").__ne__):  # the sign of all the others comes first
+            upper = upper.replace(bytes((byte,)), b"%%%02X" % byte)
+            lower = lower.replace(bytes((byte,)), b"%%%02x" % byte)
         yield upper.replace(b" ", b"+")
         yield lower.replace(b" ", b"+")
 

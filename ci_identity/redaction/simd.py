@@ -8,9 +8,9 @@ import hyperscan
 
 from ci_identity.redaction.scan import telling
 
-SOON, LATER = 1 << 16, 1 << 22
-"""Bytes of output from which on it pays to have compiled what windows and proofs need: most
-commands print less. Compiling takes some 10 and 30 ms for ten secrets."""
+LATER = 1 << 22
+"""Bytes of output from which on it pays to have compiled what proofs need: some 20 ms for ten
+secrets."""
 
 _WINDOW = 16
 """Bytes of a needle that are looked for; the rest is compared where they are."""
@@ -45,19 +45,18 @@ class Scanner:
 
     def __init__(self, needles: Collection[bytes]) -> None:
         self._needles = needles
-        self._by_window: dict[bytes, list[bytes]] = defaultdict(list)
+        by_window: dict[bytes, list[bytes]] = defaultdict(list)
         for needle in needles:
             size = min(_WINDOW, len(needle))
             start = telling(needle, size)
-            self._by_window[needle[start : start + size]].append(needle)
-        self._suspects = list(self._by_window.values())
+            by_window[needle[start : start + size]].append(needle)
+        self._suspects = list(by_window.values())
+        self._windows = _of_windows(by_window)
         self._seen = 0
 
     def found(self, text: bytes) -> set[bytes]:
         """Return the needles that `text` holds, each once however often it is there."""
         self._seen += len(text)
-        if self._seen < SOON:
-            return {needle for needle in self._needles if needle in text}
         return {
             needle
             for number, end in _first_places(self._windows, text)
@@ -85,10 +84,6 @@ class Scanner:
         return len(self._needles) <= _MOST and all(
             len(n) >= _PARTS * _MIN_PART and b"\x1b" not in n for n in self._needles
         )
-
-    @cached_property
-    def _windows(self) -> hyperscan.Database:
-        return _of_windows(self._by_window)
 
     @cached_property
     def _parts(self) -> hyperscan.Database:

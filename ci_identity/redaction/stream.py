@@ -2,27 +2,29 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
 from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
-from ci_identity.redaction.scan import Span, stretches
+from ci_identity.redaction.scan import Scanner, Span, stretches
 from ci_identity.redaction.view import STRING, TerminalView, View
 from ci_identity.secret import Secret
-
-try:
-    from ci_identity.redaction.simd import Scanner
-except ImportError:  # the extra `fast` is not installed
-    from ci_identity.redaction.scan import Scanner  # type: ignore[assignment]  # has the same methods
 
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
 
+SOON = 1 << 16
+_CALL = 512
+"""Bytes of output from which on an index pays, and how many of them one look is worth. To make an
+index costs as much as to search for every needle in so many, and most commands print less."""
+
 _MUCH = 1 << 12
 """Bytes. The view of less than that is had before anything is proved."""
 
-_VIEWS: dict[str, type[View]] = {"default": TerminalView, "fast": View}
+Mode: TypeAlias = Literal["default", "fast"]
+_VIEWS: dict[Mode, type[View]] = {"default": TerminalView, "fast": View}
+MODES = tuple(_VIEWS)
 
 
 class Redactor:
@@ -49,7 +51,7 @@ class Redactor:
         secrets: Iterable[Secret | str] = (),
         *,
         mask: str = "[MASKED]",
-        mode: Literal["default", "fast"] = "default",
+        mode: Mode = "default",
     ) -> None:
         if mode not in _VIEWS:
             message = f"there is no redaction mode {mode!r}: choose default or fast"
@@ -58,7 +60,9 @@ class Redactor:
         self._mask = mask.encode()
         self._needles: dict[bytes, bytes] = {}  # and of each what to look for
         self._is_ever_swallowed = False  # whether an escape sequence can hold one of them whole
-        self._indexed = -1  # how many of them the index knows
+        self._known = -1  # how many of them there were when last looked
+        self._scanner: Scanner | None = None  # the index, if there is one
+        self._looked = 0  # in how many bytes they were looked for without
         self._tail = b""  # what may still become part of a secret
         self._done = 0  # how much of the tail the output accounts for already
         self._is_open = False  # whether the output ends with a mask
@@ -99,11 +103,12 @@ class Redactor:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream and return those that can be shown by now."""
-        self._index()
+        self._take_new()
         view = self._view(self._tail + data)
         start, held = self._held(view)
         until = view.line_end(start) if held < MIN_PARTIAL else start
-        if len(view.raw) > _MUCH and view.has_escapes and self._scanner.rules_out(view.raw):
+        takes_long = len(view.raw) > _MUCH and view.has_escapes
+        if takes_long and self._scanner and self._scanner.rules_out(view.raw):
             shown = self._show(View(view.raw), [], until)
         else:
             shown = self._show(view, self._hits(view), until)
@@ -113,7 +118,7 @@ class Redactor:
 
     def finish(self) -> bytes:
         """Return the rest at the end of the stream; the beginning of a secret is masked."""
-        self._index()
+        self._take_new()
         view = self._view(self._tail)
         start, held = self._held(view)
         hits = self._hits(view)
@@ -123,17 +128,26 @@ class Redactor:
         self._tail, self._done, self._is_open = b"", 0, False
         return shown
 
-    def _index(self) -> None:
-        """Index the needles, if there are new ones: once, however many secrets were added."""
-        if len(self._needles) == self._indexed:
+    def _take_new(self) -> None:
+        """Look for the needles that were added, from now on: at once, however many they are."""
+        if len(self._needles) == self._known:
             return
         needles = dict(self._needles)  # another thread may add more while this goes on
         self._by_core: dict[bytes, list[bytes]] = defaultdict(list)
         for needle, core in needles.items():
             self._by_core[core].append(needle)
-        self._scanner = Scanner(self._by_core)
         self._beginnings = Beginnings(needles)
-        self._indexed = len(needles)
+        self._scanner, self._looked = None, 0
+        self._known = len(needles)
+
+    def _found(self, text: bytes) -> set[bytes]:
+        """Return the cores that `text` holds."""
+        if not self._scanner:
+            self._looked += len(text) + _CALL
+            if self._looked < SOON:
+                return {core for core in self._by_core if core in text}
+            self._scanner = engine()(self._by_core)
+        return self._scanner.found(text)
 
     def _held(self, view: View) -> tuple[int, int]:
         """Return where what must wait begins in `view.raw`, and how much of a secret it shows."""
@@ -145,10 +159,10 @@ class Redactor:
         return start, held
 
     def _hits(self, view: View) -> list[Span]:
-        cores = self._scanner.found(view.text)
+        cores = self._found(view.text)
         raw = view.raw[: view.end]
         if view.has_strings or (view.hides and self._is_ever_swallowed):
-            cores |= self._scanner.found(raw)
+            cores |= self._found(raw)
         if not cores:
             return []
         hits = seen = self._occurrences(cores, view.text)
@@ -193,13 +207,13 @@ class Redactor:
 
     def _strings_masked(self, view: View, piece: bytes) -> bytes:
         """Return `piece`, masked where escape sequences carry text: titles and links are unseen."""
-        if not view.has_strings or not self._scanner.found(b"".join(STRING.findall(piece))):
+        if not view.has_strings or not self._found(b"".join(STRING.findall(piece))):
             return piece
         return STRING.sub(lambda string: self._masked(string[0]), piece)
 
     def _masked(self, piece: bytes) -> bytes:
         """Return `piece` with every secret in it masked, and the beginning of one at its end."""
-        hits = self._occurrences(self._scanner.found(piece), piece)
+        hits = self._occurrences(self._found(piece), piece)
         held = self._beginnings.longest(piece)
         if held >= MIN_PARTIAL:
             hits.append((len(piece) - held, len(piece)))
@@ -209,6 +223,15 @@ class Redactor:
             shown += piece[at:start], self._mask
             at = end
         return b"".join((*shown, piece[at:]))
+
+
+def engine() -> type[Scanner]:
+    """Return the quickest of the engines that can be had; it is imported only now."""
+    try:
+        from ci_identity.redaction import simd  # noqa: PLC0415  # 5 MB and 3 ms
+    except ImportError:  # the extra `fast` is not installed
+        return Scanner
+    return simd.Scanner  # type: ignore[return-value]  # has the same methods
 
 
 def _sizes(hits: Iterable[Span]) -> list[int]:

@@ -57,3 +57,53 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
         done = redact(given=b"x" * 100, stdout=full.fileno())
     assert done.returncode == 7
     assert b"error[delivery-output]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--secret-env", "OTHER", "--mode", "fast"),
+        ("--mode=fast",),
+        ("--secret-env=OTHER", "--mode", "fast", "--mode", "default"),
+    ],
+    ids=range(4),
+)
+def test_however_the_options_are_written(options: tuple[str, ...]) -> None:
+    """A plain command line is read without argparse, and means the same."""
+    code = (
+        "import sys; from ci_identity.cli import main; code = main(); "
+        "print('argparse' in sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, "redact", "--secret-env", "API_KEY", *options],
+        env={"API_KEY": SECRET, "OTHER": "another-secret"},
+        input=f"{SECRET[:4]}\n{SECRET[4:]} {SECRET}\n".encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    first, _, rest = done.stdout.partition(b"\n")
+    is_fast = "fast" in options[-1:] or options == ("--mode=fast",)
+    assert done.returncode == 0, done.stderr
+    assert (b"corr" in first) == is_fast
+    assert rest.endswith(b"%a\n" % any("=" in option for option in options))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), b"say which: --secret-env"),
+        (("--mode", "fast"), b"say which: --secret-env"),
+        (("--secret-env",), b"expected one argument"),
+        (("--secret-env", "A", "--mode"), b"expected one argument"),
+        (("--secret-env", "A", "--mode", "slow"), b"invalid choice: 'slow'"),
+        (("--secret-env", "--mode", "fast"), b"expected one argument"),
+        (("--secret-env", "A", "file", "other"), b"unrecognized arguments"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(words: tuple[str, ...], said: bytes) -> None:
+    """With what is wrong, and before anything is read."""
+    done = subprocess.run([*COMMAND, *words], env={"A": SECRET}, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said in done.stderr

@@ -39,10 +39,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.skip("the extra `fast` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         chosen = import_module(f"ci_identity.redaction.{request.param}")
-        patch.setattr(redaction, "Scanner", chosen.Scanner)
-        for name in ("SOON", "LATER"):
-            patch.setattr(chosen, name, 0, raising=False)
-        patch.setattr(redaction, "_MUCH", 0)
+        patch.setattr(redaction, "engine", lambda: chosen.Scanner)
+        patch.setattr(chosen, "LATER", 0, raising=False)
+        for name in ("SOON", "_MUCH"):
+            patch.setattr(redaction, name, 0)
         yield
 
 
@@ -468,6 +468,25 @@ def test_the_mask_can_be_another() -> None:
     """Any text will do, even one that holds the secret's own letters."""
     redactor = Redactor(["secret-1"], mask="<secret>")
     assert redactor.feed(b"a secret-1 b\n") + redactor.finish() == b"a <secret> b\n"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_command_that_prints_little_has_no_index(
+    mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it pays, needles are looked for one by one; a new secret begins it all again."""
+    monkeypatch.setattr(redaction, "SOON", 1 << 14)
+    redactor = Redactor([TOKEN], mode=mode)
+    line = b"token=" + TOKEN.encode() + b" " + TOKEN.encode().hex().encode() + b"\n"
+    shown = b"token=" + MASK + b" " + MASK + b"\n"
+    for secret in (TOKEN, "another-" + TOKEN):
+        redactor.add(secret)
+        for _ in range(20):
+            assert redactor.feed(line) == shown
+            assert not redactor._scanner
+        assert redactor.feed(line * 200) == shown * 200
+        assert redactor._scanner
+        assert redactor.feed(line) == shown
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,7 +1,10 @@
 """Text made fit to be shown to people: of strangers, such as a claim, and of ours."""
 
 import re
-from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 MAX_SHOWN = 300
 """Characters."""
@@ -38,7 +41,7 @@ def shortened(text: str) -> str:
     return printable(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...")
 
 
-def lasting(time: timedelta) -> str:
+def lasting(time: "timedelta") -> str:
     """Return `time` for people, in the largest unit that says it: `6 h`, `90 min`, `45 s`."""
     seconds = round(time.total_seconds())
     for unit, length in (("h", 3600), ("min", 60)):
