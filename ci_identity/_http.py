@@ -225,9 +225,11 @@ class HttpSession:
         call = _Call(connection, request, host=parts.netloc, left=left)
         try:
             response = _within(left, parts.netloc, call.made)
-        except BaseException:  # Ctrl-C as well: its answer may yet come, and is not for the next
+        except BaseException as error:  # Ctrl-C as well: its answer is not for the next
             self._connections.pop((parts.scheme, parts.netloc), None)
             call.give_up()
+            if isinstance(error, TimeoutError):
+                raise call.unanswered(error) from None
             raise
         _check_status(response)
         return response
@@ -287,15 +289,17 @@ class _Call:
         self._request = request
         self._host = host
         self._left = left
+        self._is_asked = False
         self._is_over = False
 
     def made(self) -> Response:
         """Make the call."""
         if self._connection.sock is None:
             self._connect()
+        self._is_asked = True
         if self._is_over:  # given up while a name was looked up: nobody waits for an answer
             self._connection.close()
-            raise self._unanswered(TimeoutError())
+            raise self.unanswered(TimeoutError())
         try:
             self._limit_time()
             self._connection.ask(*self._request)
@@ -304,13 +308,18 @@ class _Call:
             message = f"{self._host}: no request can be made of what was given"
             raise UnsendableError(message) from None
         except (OSError, NotHttpError) as error:
-            raise self._unanswered(error) from None
+            raise self.unanswered(error) from None
         return self._checked(received)
 
     def give_up(self) -> None:
         """Close the connection under the thread that may still use it, or is yet to open it."""
         self._is_over = True
         self._connection.shut_down()
+
+    def unanswered(self, error: Exception) -> CiIdentityError:
+        """Return what to raise for this: whether the server may have been asked is the question."""
+        kind = UnansweredError if self._is_asked else ProviderUnavailableError
+        return kind(f"{self._host}: no answer ({_reason(error)})", retry_after=0.0)
 
     def _limit_time(self) -> None:
         """Set how long each piece may take: a kept connection knows the last request's limit."""
@@ -342,9 +351,6 @@ class _Call:
             host=self._host, status=received.status, headers=received.headers, body=received.body
         )
 
-    def _unanswered(self, error: Exception) -> CiIdentityError:
-        return UnansweredError(f"{self._host}: no answer ({_reason(error)})", retry_after=0.0)
-
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
@@ -359,6 +365,9 @@ def _within(seconds: float, host: str, call: Callable[[], T]) -> T:
 
     The timeout of a connection is one for each piece: a server that drips its header would hold
     us, and with us the revocation of every other lease, for as long as it likes.
+
+    Raises:
+        TimeoutError: it was given up.
     """
     done: list[T] = []
     failed: list[BaseException] = []
@@ -383,8 +392,7 @@ def _within(seconds: float, host: str, call: Callable[[], T]) -> T:
     if failed:
         raise failed[0]
     if not done:
-        message = f"{host}: no answer (timed out)"
-        raise UnansweredError(message, retry_after=0.0)
+        raise TimeoutError
     return done[0]
 
 

@@ -296,6 +296,7 @@ def test_a_broken_ledger_is_8_but_its_sessions_are_cut(
     with ledger.open("ab") as file:
         file.write(b"gone\n")
     before = ledger.read_bytes()
+    assert b"would be cut" in reap(job, "--dry-run", ledger, code=8).stdout
     done = reap(job, ledger, code=8)
     assert not can_write(aws, stolen)
     assert b"error[ledger-tampered]: " in done.stderr

@@ -272,8 +272,9 @@ def test_a_request_that_was_given_up_is_not_sent_later(monkeypatch: pytest.Monke
         monkeypatch.setattr(socket, "getaddrinfo", slowly)
         with HttpSession(Network()) as http:
             http.deadline = time.monotonic() + 0.2
-            with pytest.raises(UnansweredError):
+            with pytest.raises(ProviderUnavailableError) as caught:
                 http.get(f"http://localhost:{server.port}/")
+        assert not isinstance(caught.value, UnansweredError)
         looked_up.set()
         assert not heard.wait(1.0)
 
@@ -390,6 +391,24 @@ def test_a_server_that_goes_in_the_handshake(network: Network) -> None:
             http.get(f"https://127.0.0.1:{server.port}/")
         assert not isinstance(caught.value, TlsError)
         assert caught.value.retry_after == 0.0
+
+
+def test_a_handshake_that_never_ends(network: Network) -> None:
+    """Nothing was asked, so that nothing can have been issued."""
+
+    def behave(client: socket.socket) -> None:
+        client.sendall(b"\x16\x03\x03\x40\x00")  # the head of a record of 16 KiB
+        with suppress(OSError):
+            while True:
+                client.sendall(b"\x02")
+                time.sleep(0.02)
+
+    with serving(behave) as server, HttpSession(network) as http:
+        http.deadline = time.monotonic() + 0.5
+        with pytest.raises(ProviderUnavailableError) as caught:
+            http.get(f"https://127.0.0.1:{server.port}/")
+        assert not isinstance(caught.value, UnansweredError)
+        assert str(caught.value) == f"127.0.0.1:{server.port}: no answer (timed out)"
 
 
 def test_a_tls_that_is_cut_in_the_body(ca: trustme.CA, network: Network) -> None:

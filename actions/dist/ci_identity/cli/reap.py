@@ -74,8 +74,7 @@ def main(words: Sequence[str]) -> int:
         _print(rows, args)
     if errors:
         raise errors[0]
-    if not args.dry_run:
-        _check(rows, told)
+    _check([] if args.dry_run else rows, told)
     return 0
 
 
