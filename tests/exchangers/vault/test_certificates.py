@@ -430,6 +430,21 @@ def test_parameter_that_is_misspelt(shop: Shop, pki: Pki) -> None:
     assert f"`bao write {path} ...`" in getattr(error, "hint", "")
 
 
+@pytest.mark.parametrize("name", ["alt_nmaes", "role"], ids=["unknown", "decided by the path"])
+def test_parameter_that_is_passed_over(shop: Shop, pki: Pki, name: str) -> None:
+    """The server issues all the same and says so; what was issued is not what was asked for."""
+    path = f"{pki.mount}/issue/web"
+    pki.let_revoke("revoke")
+    given = {"common_name": "shop.example", name: "leased"}
+    certificate = pki.certificate() | {"CERT": written(f"{path}#certificate", given)}
+    error = shop.refuse(shop.target(secrets=certificate))
+    assert isinstance(error, VaultSecretError)
+    assert str(error) == f"writing to {path}: the server ignored {name}"
+    assert f"`bao path-help {path}`" in error.hint
+    assert shop.last.held[0].revoke(budget=5).outcome is Outcome.REVOKED
+    assert len(pki.revoked()) == 1
+
+
 def test_writing_that_gives_nothing(shop: Shop) -> None:
     """A `with` at a path that only stores is told as what it is."""
     path = f"{shop.mount('kv')}/web"

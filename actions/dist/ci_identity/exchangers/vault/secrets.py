@@ -88,6 +88,7 @@ def _ask(
     token_ends_at = credential.expires_at
     credential.add(one)
     _record(one, token_ends_at, credential.may_update, request)
+    _check_taken(answer, reference)
     _check_life(one, asked_at=asked_at, ttl=_ttl(reference, request), is_written=is_written)
     return answer
 
@@ -149,6 +150,24 @@ def _record(
         request.record(Handle(kind=kind, value=name, expires_at=one.ends_at))
     if one.remains:
         request.record(Handle(kind="expiring", value=one.handle, expires_at=one.ends_at))
+
+
+def _check_taken(answer: Answer, reference: SecretReference) -> None:
+    """Raise if the server passed over what `with` gives: it issues all the same, and says so.
+
+    As framework/backend.go writes it: `Endpoint ignored these unrecognized parameters: [a b]`, and
+    `... these parameters with the values captured from the endpoint's path: [c]`.
+    """
+    given = (reference.parameters or {}).keys()
+    warnings = answer.get("warnings")
+    for warning in cast("list[object]", warnings) if isinstance(warnings, list) else ():
+        said, _, names = str(warning).rpartition("[")
+        ignored = sorted(given & names.rstrip("]").split())
+        if ignored and "parameters" in said:
+            message = f"writing to {reference.path}: the server ignored {', '.join(ignored)}"
+            cause = "a parameter in `with` is misspelt, or is none that this path takes"
+            hint = f"`bao path-help {reference.path}` lists what it takes"
+            raise VaultSecretError(message, cause=cause, hint=hint)
 
 
 def _check_life(one: Issued, *, asked_at: datetime, ttl: timedelta, is_written: bool) -> None:
