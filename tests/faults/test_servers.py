@@ -22,6 +22,7 @@ CASES = [
     for number, fault in enumerate(BROKEN)
     for at, phase in enumerate(PHASES)
     if IS_THOROUGH or fault in EVERYWHERE or number % len(PHASES) == at
+    if (phase, fault) != ("revoke", "no content")  # which is how the server confirms it
 ]
 
 

@@ -120,7 +120,11 @@ def wheel(folder: Path) -> None:
 
 
 def without_command(project: Project, folder: Path) -> Project:
-    """Return the project on an image that has a Python, and no `ci-identity`."""
+    """Return the project on an image that has a Python, and no `ci-identity`: pip installs it."""
+    pipeline = project.folder / ".gitlab-ci.yml"
+    audience = "      audience: https://vault.acme.example\n"
+    package = "      package: ci-identity==0.1.0\n"
+    pipeline.write_text(pipeline.read_text().replace(audience, audience + package))
     (folder / "image").mkdir()
     (folder / "image" / "python3").symlink_to(sys.executable)
     path = project.path.replace(str(Path(sys.executable).parent), str(folder / "image"))
@@ -182,6 +186,18 @@ def test_a_python_that_is_too_old_is_one_clear_line(project: Project, tmp_path: 
     assert "ci-identity: no grant was asked for" in ran.output
 
 
+def test_nothing_is_installed_that_nobody_named(project: Project, tmp_path: Path) -> None:
+    """Anybody might have the name at the package index that pip asks."""
+    pipeline = project.folder / ".gitlab-ci.yml"
+    given = pipeline.read_text()
+    bare = without_command(project, tmp_path)
+    pipeline.write_text(given)
+    ran = bare.run("migrate")
+    assert ran.code == 1
+    assert "ci-identity: it is not in the image: say what pip is to install" in ran.output
+    assert "ci-identity: no grant was asked for" in ran.output
+
+
 def test_the_components_own_pipeline(project: Project, tmp_path: Path) -> None:
     """In its own project the component of the commit is the one that is tried."""
     own = replace(project, folder=tmp_path / "component")
@@ -216,7 +232,7 @@ def test_two_includes_under_two_names(project: Project) -> None:
     assert [jobs[name]["timeout"] for name in ("one", "two")] == ["1h", "30m"]
     assert jobs["two"]["variables"]["RUNNER_SCRIPT_TIMEOUT"] == "25m"
     assert '"x==1"' in jobs["two"]["before_script"][0]
-    assert '"ci-identity==0.1.0"' in jobs["one"]["before_script"][0]
+    assert "x==1" not in jobs["one"]["before_script"][0]
 
 
 def test_there_is_time_for_after_script(project: Project) -> None:
@@ -230,10 +246,8 @@ def test_there_is_time_for_after_script(project: Project) -> None:
 
 
 def test_the_version_is_the_packages() -> None:
-    """The package that is installed by default, and the example's component, are this version."""
+    """The example's component is this version."""
     (version,) = re.findall(r'(?m)^version = "(.*)"', (ROOT / "pyproject.toml").read_text())
-    template = (COMPONENT / "templates" / "exec.yml").read_text()
-    assert f"default: ci-identity=={version}\n" in template
     assert f"/exec@{version}\n" in (EXAMPLE / ".gitlab-ci.yml").read_text()
 
 
