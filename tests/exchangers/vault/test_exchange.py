@@ -224,6 +224,16 @@ def test_missing_right_is_named_with_the_text_to_add(shop: Shop, right: str) -> 
         assert seen.values == {"PASSWORD": shop.password}
 
 
+def test_policy_that_is_forgotten_in_the_role(shop: Shop) -> None:
+    """It is that, and no path, that is missing: who added the path would widen the login."""
+    shop.role(token_policies=[f"{shop.name}-ci"])
+    error = shop.refuse()
+    assert isinstance(error, VaultPolicyError)
+    assert f"names the policies {shop.name}-step, which the role {shop.name} does" in str(error)
+    assert f"add {shop.name}-step to token_policies" in error.hint
+    assert shop.path not in error.hint
+
+
 def test_token_that_may_not_end_itself_is_said_to_be_alive(shop: Shop) -> None:
     """Nothing was read with it, but it lives: the ending says so, and its handle can end it."""
     narrow(shop, without="auth/token/revoke-self")

@@ -111,10 +111,12 @@ def test_signature_of_another_key(shop: Shop) -> None:
 
 
 def test_other_claim(shop: Shop) -> None:
-    """A claim that the role binds to another value is refused, and named."""
-    told = refused(shop, VaultClaimsError, token=shop.token(ref="refs/heads/attack"))
-    assert "the role binds a claim to another value (ref)" in told
-    assert "attack" not in told
+    """A claim that the role binds to another value is refused, named, and shown as it is."""
+    told = refused(shop, VaultClaimsError, token=shop.token(ref="refs/heads/attack\n::error::"))
+    assert (
+        "the role binds a claim to another value"
+        r" (ref; the token has refs/heads/attack\n::error::)" in told
+    )
 
 
 def test_absent_claim(shop: Shop) -> None:
@@ -126,7 +128,9 @@ def test_absent_claim(shop: Shop) -> None:
 def test_absent_user_claim(shop: Shop) -> None:
     """A role whose `user_claim` is not in the token refuses it, and the claim is named."""
     shop.role(user_claim="environment")
-    assert "environment, which the token does not have" in refused(shop, VaultClaimsError)
+    told = refused(shop, VaultClaimsError)
+    assert "environment, which the token does not have" in told
+    assert "`user_claim` or `groups_claim` of the role names a claim" in told
 
 
 def test_other_subject(shop: Shop) -> None:
