@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci_identity.agent.inputs import for_this_job, read_inputs
-from ci_identity.errors import GrantsFileError, IdentityError, InputError
+from ci_identity.errors import IdentityError, InputError
 from ci_identity.grants.load import parse
 from ci_identity.model import (
     AwsTarget,
@@ -173,8 +173,10 @@ def test_a_mistake_names_the_input(inputs: dict[str, str], message: str) -> None
 
 def test_a_mistake_in_a_policy_names_its_line() -> None:
     """A list is YAML, which has lines of its own."""
-    with pytest.raises(GrantsFileError, match="the input `aws-policy`:2: "):
-        read_inputs(variables(**AWS, **{"aws-policy": "- allow: ['s3:Get*']\n  if: [x]\n"}))
+    for policy in ("- allow: ['s3:Get*']\n  if: [x]\n", "- allow: ['s3:Get*']\n  on: [x\n"):
+        with pytest.raises(InputError, match="the input `aws-policy`:2: ") as caught:
+            read_inputs(variables(**AWS, **{"aws-policy": policy}))
+        assert "check" not in caught.value.hint  # which is for the grants file
 
 
 def test_an_inline_grant_is_for_this_very_job() -> None:

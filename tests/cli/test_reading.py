@@ -65,7 +65,9 @@ def test_explain_a_grant_that_is_given(job: Job, world: World) -> None:
     assert "migrate-db: given to this job" in shown
     assert re.search(r"(?m)^  yes +repository_id +42 +42$", shown)
     assert re.search(r"(?m)^  yes +ref +refs/heads/main +refs/heads/main$", shown)
+    assert shown.splitlines()[-1].endswith(f"is for the audience {world.openbao.address}")
     said = read_json(job, "explain", "migrate-db")
+    assert said["audience"] == world.openbao.address
     assert (said["grant"], said["mismatches"], said["allowed"]) == ("migrate-db", [], True)
     assert {"claim": "repository_id", "wanted": "42", "got": "42", "is_match": True} in said[
         "claims"
@@ -97,6 +99,15 @@ def test_explain_shows_every_mismatch(world: World, tmp_path: Path) -> None:
     assert {
         claim["claim"]: claim["got"] for claim in said["claims"] if not claim["is_match"]
     } == claims
+
+
+def test_explain_of_a_grant_for_some_steps(job: Job, tmp_path: Path) -> None:
+    """That the step is one of them is shown as well."""
+    grants = tmp_path / "grants.yml"
+    given = Path(job.environ["CI_IDENTITY_GRANTS"]).read_text()
+    grants.write_text(given.replace("    for:", "    steps: [test, migrate]\n    for:", 1))
+    shown = read(job, "explain", "migrate-db", "--grants", str(grants))
+    assert re.search(r"(?m)^  yes +step +test or migrate +migrate$", shown)
 
 
 def test_explain_of_another_step(job: Job) -> None:

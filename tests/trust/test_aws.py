@@ -301,7 +301,7 @@ def test_the_audience() -> None:
     ("key", "words", "written"),
     [
         (f"https://{ISSUER}:sub", "without https://", SUB),
-        (f"{ISSUER}/:sub", "to the last slash", SUB),
+        (f"{ISSUER}/:sub", "letter for letter", SUB),
         ("github.com:sub", "not of this token's issuer", ""),
         (f"{ISSUER}:environment", "the job has no `environment:`", ""),
         (f"{ISSUER}:enterprise_id", "the token has no claim enterprise_id", ""),
