@@ -130,7 +130,10 @@ class AwsRegionError(ConfigurationError):
 
     code = "aws-region"
     cause = "neither the grant nor AWS_REGION says which region's STS is to be asked"
-    hint = "write `region` into the grant: the region that the step works in"
+    hint = (
+        "write `region` into the grant (for one by inputs of the action, the input `aws-region`):"
+        " the region that the step works in"
+    )
 
 
 class AwsPolicyError(ConfigurationError):
@@ -239,7 +242,10 @@ class AudienceError(IdentityError):
 
     code = "identity-audience"
     cause = "the token was minted for another audience than the grant asks for"
-    hint = "make the CI's token audience and the grant's `audience` the same text"
+    hint = (
+        "give the job a token for that audience (GitLab: `aud:` of its `id_tokens`, the component's"
+        " input `audience`), or make it the grant's `audience`"
+    )
 
 
 class ExpiredTokenError(IdentityError):
@@ -317,7 +323,7 @@ class VaultIssuerError(ExchangeError):
 
     code = "vault-issuer"
     cause = "`bound_issuer` or `oidc_discovery_url` of the auth method names another issuer"
-    hint = "compare it with the issuer that ci-identity whoami prints, to the last slash"
+    hint = "compare it with the issuer that ci-identity whoami prints, letter for letter"
 
 
 class VaultSignatureError(ExchangeError):
@@ -480,7 +486,7 @@ class AwsProviderError(ExchangeError):
 
     code = "aws-provider"
     cause = "no OIDC identity provider was made in the account, or its address differs"
-    hint = "make an IAM OIDC identity provider with the issuer in the message, to the last slash"
+    hint = "make an IAM OIDC identity provider with the issuer in the message, letter for letter"
 
 
 class AwsAudienceError(ExchangeError):

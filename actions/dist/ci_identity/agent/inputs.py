@@ -9,7 +9,7 @@ from typing import Never
 
 from ci_identity._record import replace
 from ci_identity.agent.order import ALL_STEPS, Inline, Order
-from ci_identity.errors import IdentityError, InputError
+from ci_identity.errors import GrantsFileError, IdentityError, InputError
 from ci_identity.grants.durations import duration
 from ci_identity.grants.format import GRANT
 from ci_identity.grants.nodes import Node, Place, Scalar, Table
@@ -142,7 +142,10 @@ def _inline(kind: str, given: Mapping[str, str]) -> Inline:
         if name in given:
             entries[name] = _scalar(name, given[name])
     for_nobody = Table(place=place, entries={"issuer": Scalar(place=place, text="unknown")})
-    grant = GRANT.read(Table(place=place, entries={"for": for_nobody, **entries}))
+    try:
+        grant = GRANT.read(Table(place=place, entries={"for": for_nobody, **entries}))
+    except GrantsFileError as error:  # of a place in what `compose` read
+        raise InputError(str(error)) from None
     return Inline(grant=grant, keys={name: _plain(node) for name, node in entries.items()})
 
 
@@ -169,7 +172,10 @@ def _node(kind: str, name: str, text: str) -> Node:
     if full == "aws-policy" and not text.startswith("{"):
         from ci_identity.grants.compose import compose  # noqa: PLC0415  # PyYAML, on demand
 
-        return compose(text, f"the input `{full}`")  # a list of {allow, on}, in YAML
+        try:
+            return compose(text, f"the input `{full}`")  # a list of {allow, on}, in YAML
+        except GrantsFileError as error:
+            raise InputError(str(error), hint=error.hint) from None
     return _scalar(full, text)
 
 

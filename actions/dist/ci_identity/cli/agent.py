@@ -21,7 +21,7 @@ _EXAMPLE = """\
   ci-identity agent status
   ci-identity agent stop --instance "$RUNNER_TEMP/agent"
 
-The GitHub action acme/ci-identity/actions/credentials runs the first and the last."""
+The GitHub action OWNER/ci-identity/actions/credentials runs the first and the last."""
 
 _ACTIONS = ("start", "status", "stop")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ci_identity._record import asdict
+from ci_identity._text import shown
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.cli.terminal import paint, print_json, print_table
 from ci_identity.cli.verdict import lines, read_policy
@@ -58,9 +59,10 @@ def main(words: Sequence[str]) -> int:
         claims = [line._asdict() for line in _compare(grant, job, decision)]
         told = {"allowed": decision.is_allowed, "claims": claims}
         trust = {"trust": asdict(verdict)} if verdict else {}
-        print_json(asdict(decision) | told | trust)
+        print_json(asdict(decision) | {"audience": audience} | told | trust)
     else:
         _print(grant, job, decision)
+        print(f"  the token that is asked for it is for the audience {shown(audience)}")
         if verdict:
             print("\n".join(lines(verdict)))
     if not decision.is_allowed:
@@ -102,6 +104,8 @@ def _compare(grant: Grant, job: JobIdentity, decision: Decision) -> Iterator[_Li
     for claim, wanted in grant.conditions.items():
         if claim not in denied:
             yield _Line(claim, " or ".join(map(str, wanted)), _got(job, claim), is_match=True)
+    if job.step in grant.steps:
+        yield _Line("step", " or ".join(grant.steps), job.step, is_match=True)
     for mismatch in decision.mismatches:
         yield _Line(mismatch.claim, mismatch.wanted, mismatch.got, is_match=False)
 

@@ -69,7 +69,7 @@ def _claim(text: str) -> tuple[str, str | None]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         message = f"--claim {text}: this is not NAME=VALUE"
-        raise UsageError(message)
+        raise UsageError(message, hint="see: ci-identity sandbox --help")
     return name, value or None
 
 

@@ -291,10 +291,16 @@ KUBERNETES = Keys(
             doc="The audiences of the token that is issued; the API server's own if absent.",
         ),
         "namespace": Key(
-            of=Text(expected="a namespace", pattern=LABEL), doc="The namespace.", required=True
+            of=Text(expected="the name of a namespace: a-z, 0-9 and -", pattern=LABEL),
+            doc="The namespace.",
+            required=True,
         ),
         "service_account": Key(
-            of=Text(expected="a service account", pattern=rf"{LABEL}(?:\.{LABEL})*", maximum=253),
+            of=Text(
+                expected="its bare name, such as deployer",
+                pattern=rf"{LABEL}(?:\.{LABEL})*",
+                maximum=253,
+            ),
             doc="The service account.",
             required=True,
         ),

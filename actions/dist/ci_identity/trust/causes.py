@@ -37,7 +37,7 @@ def missing_key(condition: Condition, provider: Provider, claims: UnverifiedClai
         return Cause("AssumeRoleWithWebIdentity has no ExternalId, so this never holds")
     bare = owner.partition("://")[2] or owner
     if owner != provider.name and bare.rstrip("/") == provider.name.rstrip("/"):
-        what = "without https://" if "://" in owner else "as the provider is, to the last slash"
+        what = "without https://" if "://" in owner else "as the provider is, letter for letter"
         return Cause(f"condition keys are written {what}", f"{provider.name}:{name}")
     if owner.casefold() != provider.name.casefold():
         return Cause(f"the key is not of this token's issuer, {provider.name}")

@@ -1,7 +1,7 @@
 """Asks the server what the login may do: too little is an error, too much a warning."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 
@@ -59,6 +59,8 @@ def check_rights(
         has_leases = any(engine(in_namespace, path, request) not in STORING for path in used)
         lacking += [revoke] if has_leases else []
     if policy := "\n".join(filter(None, lacking)):
+        if lacking[1] and (forgotten := set(target.policies) - credential.login_policies):
+            raise _forgotten(target, forgotten)
         slip = turned_around(rights, update=written, read=read)
         raise _policy_error(target, policy, is_own=bool(lacking[1]), slip=slip)
     for sentence in (sentence for probe in probes for sentence in excess(rights, probe)):
@@ -82,6 +84,15 @@ def _capabilities(
         policy = "\n".join(policy_text(path, "update") for path in lacking)
         raise _policy_error(target, policy, is_own=False) from None
     return {path: answer.texts("data", path) for path in paths}
+
+
+def _forgotten(target: VaultTarget, policies: Iterable[str]) -> VaultPolicyError:
+    names = ", ".join(sorted(policies))
+    return VaultPolicyError(
+        f"the grant names the policies {names}, which the role {target.role} does not give",
+        cause="they are forgotten in the role's token_policies, or misspelt in the grant",
+        hint=f"add {names} to token_policies of the role; what they allow was not looked at yet",
+    )
 
 
 def _policy_error(

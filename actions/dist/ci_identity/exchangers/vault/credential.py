@@ -29,6 +29,7 @@ class VaultCredential:
     Attributes:
         expires_at: when what the step has ends by itself, at the latest.
         login_expires_at: when the login token does, and with it everything; seldom later.
+        login_policies: the policies that the login was given.
         issued: what each path gave, in the order it was asked.
         may_update: the paths at which certificates can be revoked, of those that were asked about.
         is_revocable: False for batch tokens, which only end by themselves.
@@ -39,6 +40,7 @@ class VaultCredential:
         self.served: Served | None = None
         self.secrets: tuple[Secret, ...] = ()
         self.expires_at = self.login_expires_at = datetime.now(UTC)
+        self.login_policies: frozenset[str] = frozenset()
         self.issued: list[Issued] = []
         self.may_update: frozenset[str] = frozenset()
         self.login: VaultClient | None = None

@@ -5,8 +5,9 @@ the real servers print them. None of their text is passed on, but the name of a 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from ci_identity._text import shortened
 from ci_identity.errors import (
     ExchangeError,
     VaultAudienceError,
@@ -49,6 +50,11 @@ _KNOWN: tuple[tuple[str, type[ExchangeError], str], ...] = (
     ("permission denied", VaultMountError, "it gave no reason"),
 )
 
+_CAUSES = {
+    "not found in token": "`user_claim` or `groups_claim` of the role names a claim that this"
+    " job's tokens do not have"
+}
+
 # What an engine says; else only it knows why.
 _ENGINE: tuple[tuple[str, str, str], ...] = (
     (
@@ -72,7 +78,7 @@ def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError
     Args:
         what: what was asked and where, to begin the message with.
         errors: the texts in Vault's answer. They are looked at, never passed on.
-        job: who asked: only names of its claims are repeated, and its audience.
+        job: who asked: of its claims those are repeated that the server names, and its audience.
     """
     text = " ".join(errors)
     for known, kind, meaning in _KNOWN:
@@ -81,7 +87,7 @@ def refusal(what: str, errors: Iterable[str], job: JobIdentity) -> ExchangeError
         message = f"{what} was refused: {meaning}{_named_claim(text, job.claims)}"
         if kind is VaultAudienceError:
             message += f"; the token is for {', '.join(job.audience)}"
-        return kind(message)
+        return kind(message, cause=_CAUSES.get(known))
     return ExchangeError(
         f"{what} was refused for a reason that ci-identity does not know",
         cause="the role has a condition of a kind of its own, or this is not Vault or OpenBao",
@@ -113,9 +119,11 @@ def engine_refusal(path: str, errors: Iterable[str], *, is_written: bool) -> Vau
     )
 
 
-def _named_claim(text: str, claims: Iterable[str]) -> str:
+def _named_claim(text: str, claims: Mapping[str, object]) -> str:
     found = re.search(_CLAIM, text)
     if not found:
         return ""
     name = found[1]
-    return f" ({name})" if name in set(claims) else f" ({name}, which the token does not have)"
+    if name not in claims:
+        return f" ({name}, which the token does not have)"
+    return f" ({name}; the token has {shortened(str(claims[name]))})"

@@ -91,6 +91,7 @@ class VaultExchanger:
             self._client(auth_namespace(self._target), token),
             self._client(self._target.namespace, token),
         )
+        credential.login_policies = frozenset(answer.texts("auth", "policies"))
         life = _life(answer) or _NO_END
         credential.expires_at = asked_at + life
         credential.login_expires_at = datetime.now(UTC) + life
