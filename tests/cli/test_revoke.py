@@ -263,6 +263,12 @@ def test_killed_before_the_answer(job: Job) -> None:
     code, said = revoke(job)
     assert (code, job.events()) == (9, ["requested", "failed"])
     assert "whether it was given is not on record" in said
+    assert said.splitlines()[0].endswith("a login to Vault for its role's token_ttl")
+    code, said = revoke(job)  # nobody can do more; it is told again, until its time is over
+    assert (code, said.partition("; ")[2]) == (
+        0,
+        "asked for, and whether it was given is not on record: 1\n",
+    )
 
 
 def test_time_is_up(job: Job, openbao: OpenBao) -> None:
