@@ -3,10 +3,11 @@
     python -B dying.py LOG POINT WORD...
 
 A point lies after an effect: half or all of a ledger's entry is written, a request is sent, its
-answer has come and nothing is done with it, a server listens, a program is started, a file is made
-or removed. They are seen from outside, as what the interpreter calls (`sys.setprofile`): nothing
-in the package knows of this. Each is told to LOG when it is passed; POINT, `name #2` for the
-second of a name, is the last one.
+answer has come and nothing is done with it, a server listens, takes a client, has answered it or
+stops, a program is started, a file is made, is in its place or removed, somebody is told that we
+are ready. They are seen from outside, as what the interpreter calls (`sys.setprofile`): nothing in
+the package knows of this. Each is told to LOG when it is passed; POINT, `name #2` for the second of
+a name, is the last one.
 """
 
 import os
@@ -22,7 +23,9 @@ from typing import Any
 
 SENDS = {"send", "sendall", "sendmsg", "write"}  # the last one, and `read`, of TLS
 RECEIVES = {"recv", "recv_into", "read"}
-CHANGES = {"mkdir", "unlink", "remove", "rmdir", "rename", "listen", "posix_spawn"}
+CHANGES = {"mkdir", "unlink", "remove", "rmdir", "rename", "posix_spawn", "setsid", "chdir"}
+CHANGES |= {"listen", "_accept", "shutdown"}  # of a socket
+SAYS = {("send", "_write"), ("write", "_leave")}  # to a client; that the agent is ready
 REQUEST = re.compile(rb"(GET|POST|PUT|DELETE|LIST) (\S+) HTTP/")
 LEASE = re.compile("[0-9a-f]{16}")
 EVENT = re.compile(rb'"event":"([a-z]+)"')
@@ -39,18 +42,30 @@ class Watch:
         self._lock = threading.RLock()
 
     def __call__(self, frame: FrameType, event: str, function: Any) -> None:
-        if event not in {"c_call", "c_return"}:
-            return
-        name = function.__name__
-        if name == "write" and event == "c_call" and frame.f_code.co_filename.endswith("writer.py"):
+        if event == "c_call":
+            self._before(function.__name__, frame)
+        elif event == "c_return":
+            self._after(function, frame)
+
+    def _before(self, name: str, frame: FrameType) -> None:
+        if name == "write" and frame.f_code.co_filename.endswith("writer.py"):
             self._at_entry(frame.f_locals)
-        elif name == "fdatasync" and event == "c_return":
+        elif _is_of_path(name, frame):
+            self._pass(f"aside: {frame.f_locals['target'].name}")
+
+    def _after(self, function: Any, frame: FrameType) -> None:
+        name, within = function.__name__, frame.f_code.co_name
+        if name == "fdatasync":
             self._pass(f"written: {_event(frame.f_locals['line'])}")
-        elif name in SENDS | RECEIVES and event == "c_return":
+        elif _is_of_path(name, frame):
+            self._pass(f"in place: {frame.f_locals['target'].name}")
+        elif (name, within) in SAYS:
+            self._pass(f"said in {within}")
+        elif name in SENDS | RECEIVES:
             if peer := _socket(function.__self__, frame):
                 (self._at_sent if name in SENDS else self._at_answer)(peer.fileno(), frame)
-        elif name in CHANGES and event == "c_return" and _is_ours(frame):
-            self._pass(f"{name} in {frame.f_code.co_name}")
+        elif name in CHANGES and _is_ours(frame):
+            self._pass(f"{name} in {within}")
 
     def _at_entry(self, names: dict[str, Any]) -> None:
         fd, line = names["fd"], names["line"]
@@ -79,6 +94,11 @@ class Watch:
 def _event(line: bytes) -> str:
     found = EVENT.search(line)
     return found[1].decode() if found else "?"
+
+
+def _is_of_path(name: str, frame: FrameType) -> bool:
+    """Whether a file takes the place of another; a text has such a method, too."""
+    return name == "replace" == frame.f_code.co_name
 
 
 def _socket(of: object, frame: FrameType) -> socket.socket | None:

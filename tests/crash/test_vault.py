@@ -1,39 +1,21 @@
 """A job is killed at every point of its work; afterwards `reap` leaves OpenBao nothing alive."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hvac.exceptions
 import pytest
 
-from ci_identity.ledger.verify import read, verify
+from ci_identity.ledger.verify import verify
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
+from tests.crash.vault import LOST, Before, assert_reaped, grants, leases, reaper, tokens, told
 from tests.crash.walk import Death, points, walk
-from tests.postgres import PostgreSQL
-from tests.reaping.vaults import REAPER, roles
-from tests.step import COMMAND, Job
+from tests.step import Job
+
+__all__ = ["grants", "reaper"]
 
 EXEC = ("exec", "--grant", "crash", "--", "true")
-TOKEN_TTL = 600
-SECRETS = (
-    "{USER_NAME: {from: database/creds/shop#username, public: true},"
-    " PASSWORD: database/creds/shop#password, LICENCE: secret/data/shop#licence}"
-)
-
-WINDOW = ("sent: POST /v1/auth/jwt/login", "answered: POST /v1/auth/jwt/login")
-"""The login may have been answered, and nothing of the answer is on record."""
-
-HALF_ISSUED = "half written: issued #1"
-
-
-@pytest.fixture
-def grants(world: World, postgres: PostgreSQL, tmp_path: Path) -> Iterator[Path]:  # noqa: ARG001  # what makes logins in it
-    with roles(world, tmp_path / "grants.yml", secrets=SECRETS) as grants:
-        yield grants
 
 
 @pytest.fixture
@@ -45,44 +27,6 @@ def jobs(world: World, grants: Path, tmp_path: Path) -> Callable[[str], Job]:
 
     (tmp_path / "jobs").mkdir()
     return make
-
-
-@pytest.fixture
-def reaper(world: World, grants: Path, tmp_path: Path) -> Job:
-    job = Job.of(world, tmp_path / "reaper", claims=REAPER)
-    job.environ["CI_IDENTITY_GRANTS"] = str(grants)
-    return job
-
-
-def reap(job: Job, folder: Path) -> list[dict[str, Any]]:
-    done = job.run([*COMMAND, "reap", "--grant", "reap", "--all", "--json", str(folder)])
-    assert done.returncode == 0, done.stderr.decode()
-    return list(json.loads(done.stdout))
-
-
-def tokens(openbao: OpenBao) -> dict[str, dict[str, Any]]:
-    """Return what the server knows of each token that lives, by its accessor."""
-    root = openbao.client()
-    found: dict[str, dict[str, Any]] = {}
-    for accessor in root.list("auth/token/accessors")["data"]["keys"]:
-        try:
-            found[accessor] = root.auth.token.lookup_accessor(accessor)["data"]
-        except hvac.exceptions.VaultError:
-            continue  # it ended meanwhile
-    return found
-
-
-def leases(openbao: OpenBao) -> set[str]:
-    found = openbao.client().list("sys/leases/lookup/database/creds/shop")
-    return set(found["data"]["keys"]) if found else set()
-
-
-def ends(openbao: OpenBao, before: set[str]) -> bool:
-    """Wait until no new lease is left: what ends with its token ends a bit later."""
-    deadline = time.monotonic() + 30
-    while leases(openbao) - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not leases(openbao) - before
 
 
 @pytest.mark.timeout(600)  # some fifty jobs
@@ -98,31 +42,16 @@ def test_wherever_a_job_is_killed_nothing_usable_is_left(
     """
     passed = points(jobs("whole"), *EXEC)
     assert_walked(passed)
-    tokens_before, leases_before = tokens(openbao), leases(openbao)
+    before = Before.of(openbao)
     deaths = walk(passed, jobs, EXEC)
-    lost = [one for one in deaths if one.point.startswith(WINDOW) or one.point == HALF_ISSUED]
-    assert len(tokens(openbao).keys() - tokens_before.keys()) > len(lost)
-    assert leases(openbao) - leases_before
-
-    first = reap(reaper, tmp_path / "jobs")
-    left = {name: of for name, of in tokens(openbao).items() if name not in tokens_before}
-    assert len(left) <= len(lost)
-    for token in left.values():
-        assert token["path"] == "auth/jwt/login"
-        assert token["ttl"] <= TOKEN_TTL
-    assert ends(openbao, leases_before)
+    lost = [one for one in deaths if one.point.startswith(LOST)]
+    assert len(tokens(openbao).keys() - before.tokens) > len(lost)
+    assert leases(openbao) - before.leases
+    first = assert_reaped(openbao, reaper, tmp_path / "jobs", before, lost=len(lost))
     assert_told(first, deaths, lost)
-
-    again = reap(reaper, tmp_path / "jobs")
-    assert {row["lease"] for row in again} == {
-        row["lease"] for row in first if row["done"] == "left"
-    }
-    assert {row["done"] for row in again} == {"left"}
     for death in deaths:
         if death.ledger.exists():
             verify(death.ledger)
-    for accessor in left:
-        openbao.client().auth.token.revoke_accessor(accessor)
 
 
 def assert_walked(passed: list[str]) -> None:
@@ -142,11 +71,6 @@ def assert_walked(passed: list[str]) -> None:
         assert f"written: {event}" in names
     assert "posix_spawn in _spawn" in names
     assert passed.count("written: issued #3") == 1  # the login, its child, the lease
-
-
-def told(ledger: Path) -> list[dict[str, Any]]:
-    """Return what a ledger has whole."""
-    return list(read(ledger)) if ledger.exists() else []
 
 
 def assert_told(rows: list[dict[str, Any]], deaths: list[Death], lost: list[Death]) -> None:

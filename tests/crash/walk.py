@@ -1,16 +1,20 @@
 """Walks every point of a command's work, with a job that is killed at each."""
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from ci_identity._record import Record
 from tests.step import Job
 
 DYING = (sys.executable, "-I", "-B", str(Path(__file__).with_name("dying.py")))
 AT_ONCE = 3
+
+Found = TypeVar("Found")
 
 
 class Death(Record):
@@ -41,18 +45,28 @@ def walk(where: Iterable[str], make: Callable[[str], Job], words: Sequence[str])
         words: the command of ci-identity.
     """
 
-    def die(numbered: tuple[int, str]) -> Death:
-        number, point = numbered
-        job = make(f"{number:03}")
+    def die(name: str, point: str) -> Death:
+        job = make(name)
         done = _run(job, job.state.with_suffix(".points"), point, words)
         assert done.returncode == -9, f"{point}: {done.stderr.decode()}"
         return Death(point=point, job=job)
 
+    return at_each(where, die)
+
+
+def at_each(where: Iterable[str], die: Callable[[str, str], Found]) -> list[Found]:
+    """Call `die` with a name that no other has and with the point, for each of them."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(die, enumerate(where)))
+        names = (f"{number:03}" for number in itertools.count())
+        return list(pool.map(die, names, where))
+
+
+def dying(log: Path, last: str, words: Sequence[str]) -> list[str]:
+    """Return the command that is killed at the point `last`, and tells `log` what it passes."""
+    return [*DYING, str(log), last, *words]
 
 
 def _run(
     job: Job, log: Path, last: str, words: Sequence[str]
 ) -> subprocess.CompletedProcess[bytes]:
-    return job.run([*DYING, str(log), last, *words], timeout=60)
+    return job.run(dying(log, last, words), timeout=60)
