@@ -1,8 +1,10 @@
 """A job is killed at every point of its work; afterwards `reap` leaves AWS no usable session."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from botocore.exceptions import ClientError
 
 from ci_identity.ledger.verify import verify
 from ci_identity.sandbox.world import World
+from tests.agent.job import GitHubJob, wait_for_end
 from tests.aws.policies import allow
 from tests.aws.world import AwsWorld, Keys
-from tests.crash.walk import points, walk
+from tests.crash.walk import at_each, dying, points, walk
 from tests.step import COMMAND, Job
 
 GRANTS = """\
@@ -139,6 +142,44 @@ def test_wherever_a_renewal_is_killed_no_session_of_it_works(
     assert {"written: requested #2", "answered: POST / #2"} <= set(renewal)
     walk(renewal, jobs, program)
     issued = sessions(aws)
+    assert_reaped(aws, reaper, tmp_path / "jobs", issued)
+    assert cuts(aws) >= issued.keys()
+
+
+AGENT = (
+    "sent: GET /github/token #2",
+    "half written: requested #2",
+    "written: requested #2",
+    "answered: POST / #2",
+    "half written: refreshed #1",
+    "written: refreshed #1",
+)
+
+
+@pytest.mark.timeout(600)  # each of four seconds
+def test_wherever_an_agent_is_killed_while_it_renews_no_session_works(
+    aws: AwsWorld, jobs: Callable[[str], Job], reaper: Job, tmp_path: Path
+) -> None:
+    """`stop` calls nothing revoked that AWS cannot revoke, and does not keep `reap` from it."""
+
+    def die(name: str, point: str) -> None:
+        folder, environ = tmp_path / "steps" / name, jobs(name).environ
+        folder.mkdir(parents=True)
+        with GitHubJob(environ, folder) as job:
+            start = job.starting("--grant", "crash", "--ttl", "5s", "--steps", "deploy")
+            command = dying(folder / "points", point, start[len(COMMAND) :])
+            assert job.run("creds", *command).code == 0
+            with suppress(ProcessLookupError):  # a slow machine: it is gone already
+                wait_for_end(os.pidfd_open(job.agent))
+            assert (folder / "points").read_text().splitlines()[-1] == point
+            said = job.stop_agent()
+        assert said.code == 0, said.log
+        assert "crash: expires at" in said.log or "crash: ended by itself at" in said.log
+        assert "revoked" not in said.log
+
+    at_each(AGENT, die)
+    issued = sessions(aws)
+    assert len(issued) == len(AGENT)
     assert_reaped(aws, reaper, tmp_path / "jobs", issued)
     assert cuts(aws) >= issued.keys()
 
