@@ -51,14 +51,14 @@ class Watch:
         if name == "write" and frame.f_code.co_filename.endswith("writer.py"):
             self._at_entry(frame.f_locals)
         elif _is_of_path(name, frame):
-            self._pass(f"aside: {frame.f_locals['target'].name}")
+            self._pass(f"aside: {Path(frame.f_locals['target']).name}")
 
     def _after(self, function: Any, frame: FrameType) -> None:
         name, within = function.__name__, frame.f_code.co_name
         if name == "fdatasync":
             self._pass(f"written: {_event(frame.f_locals['line'])}")
         elif _is_of_path(name, frame):
-            self._pass(f"in place: {frame.f_locals['target'].name}")
+            self._pass(f"in place: {Path(frame.f_locals['target']).name}")
         elif (name, within) in SAYS:
             self._pass(f"said in {within}")
         elif name in SENDS | RECEIVES:

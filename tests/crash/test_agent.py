@@ -26,10 +26,8 @@ __all__ = ["grants", "reaper"]
 FIRST, READY = "setsid in detach #1", "said in _leave #1"
 UNASKED = (
     FIRST,
-    "aside: agent.json #1",
     "in place: agent.json #1",
     "in place: agent.json #2",
-    "in place: address #1",
     "sent: GET /github/token #1",
     "half written: requested #1",
 )
@@ -51,14 +49,25 @@ SERVING = (
 )
 STOPPING = (
     "shutdown in close #1",
-    "answered: POST /v1/sys/leases/revoke #1",
     "answered: POST /v1/auth/token/revoke-self #1",
     "half written: revoked #1",
     "written: revoked #1",
     "aside: report.json #1",
     "in place: report.json #1",
-    "unlink in unlink #1",
 )
+RECLAIMING = (
+    "half written: requested #1",
+    "written: requested #1",
+    "answered: POST /v1/auth/jwt/login #1",
+    "written: issued #1",
+    "answered: POST /v1/auth/token/revoke-accessor #1",
+    "half written: revoked #1",
+    "written: revoked #1",
+    "written: revoked #2",
+    "unlink in _remove #2",
+)
+"""Of the command that stops it, when it was killed."""
+
 NEVER_ANSWERED = (*LOST, "written: requested #1")
 """What was asked for may have been given; there is no handle to end it by."""
 
@@ -264,7 +273,7 @@ def test_wherever_the_agent_is_killed_what_may_live_is_told(
     assert_no_secret(ended, watch, world)
     lost = [life for life in ended if life.point.startswith(LOST)]
     assert len(tokens(openbao).keys() - before.tokens) > len(lost)
-    assert leases(openbao) - before.leases
+    assert leases(openbao) - before.leases  # one that is on no record ends with its token alone
     assert_reaped(openbao, reaper, tmp_path / "jobs", before, lost=len(lost))
     for life in ended:
         if life.ledger.exists():
@@ -284,7 +293,7 @@ def test_wherever_the_agent_is_killed_stop_ends_what_it_may(
     lives = Lives(openbao, make, lambda job: job.acting, inputs)
     before, watch = Before.of(openbao), Watch(openbao)
     with may_revoke(openbao, "auth/jwt/role/crash"):
-        ended = lives.walk(["in place: grants.yml #1", *OPENING, *SERVING[:1], *STOPPING[:4]])
+        ended = lives.walk(["in place: grants.yml #1", *OPENING, *SERVING[:1], *STOPPING[:3]])
     for life in ended:
         is_known = not life.point.startswith(NEVER_ANSWERED)
         assert_start_told(life)
@@ -294,4 +303,37 @@ def test_wherever_the_agent_is_killed_stop_ends_what_it_may(
         assert life.revoke.code == 0, life
     assert_no_secret(ended, watch, world)
     lost = [life for life in ended if life.point.startswith(LOST)]
+    assert_reaped(openbao, reaper, tmp_path / "jobs", before, lost=len(lost))
+
+
+@pytest.mark.timeout(900)
+def test_wherever_stop_is_killed_the_rest_is_ended_by_the_next(
+    openbao: OpenBao, make: Callable[[str], GitHubJob], reaper: Job, tmp_path: Path
+) -> None:
+    """It ends what a killed agent left; after it the login that it made for that is `revoke`'s."""
+
+    def left(name: str) -> GitHubJob:
+        job = make(name)
+        assert job.start_agent("crash").code == 0
+        job.kill_agent()
+        return job
+
+    def stop(job: GitHubJob, last: str = "") -> Said:
+        return job.run("creds", *dying(points_of(job), last, job.stopping[len(COMMAND) :]))
+
+    def die(name: str, point: str) -> None:
+        job = left(name)
+        assert stop(job, point).code == -9, point
+        again, revoked = job.stop_agent(), job.run("creds", *COMMAND, "revoke")
+        assert again.code == 0, again.log
+        assert revoked.code == (9 if point.startswith(NEVER_ANSWERED) else 0), revoked.log
+
+    before = Before.of(openbao)
+    with may_revoke(openbao, "auth/jwt/role/crash"):
+        whole = left("whole")
+        assert stop(whole).code == 0
+        assert set(RECLAIMING) <= set(passed(whole)), "the walk has lost sight of some"
+        chosen = passed(whole) if IS_THOROUGH else RECLAIMING
+        at_each(chosen, die)
+    lost = [point for point in chosen if point.startswith(LOST)]
     assert_reaped(openbao, reaper, tmp_path / "jobs", before, lost=len(lost))
