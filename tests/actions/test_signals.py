@@ -1,16 +1,20 @@
 """actions/credentials as GitHub's runner starts and cancels it: by signals to node alone."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
 import pytest
 import yaml
+from hvac.exceptions import InvalidRequest
 
 from ci_identity.sandbox.openbao import OpenBao
 from ci_identity.sandbox.world import World
@@ -22,7 +26,7 @@ from tests.step import Watch
 SOON = 7.0
 """Seconds: SIGTERM comes 7.5 s after SIGINT, and 2.5 s later the end of everything."""
 
-LOGIN, REVOKE = "auth/jwt/login", "auth/token/revoke-self"
+LOGIN, CREATE, REVOKE = "auth/jwt/login", "auth/token/create", "auth/token/revoke-self"
 
 
 @pytest.fixture
@@ -147,6 +151,38 @@ def test_main_is_killed(use: Step, front: Front, watch: Watch) -> None:
     assert code == 0, said
     main.communicate()
     watch.assert_revoked()
+
+
+@pytest.mark.parametrize("is_served", [True, False], ids=["it served", "it was still asking"])
+def test_the_agent_is_killed(
+    use: Step, openbao: OpenBao, front: Front, watch: Watch, *, is_served: bool
+) -> None:
+    """`post` logs in once more and ends what it may; what it cannot, it calls by its name."""
+    if is_served:
+        start(use)
+        kill_agent(use)
+    else:
+        release = Event()
+        front.faults[CREATE].append(held(release))
+        main = use.start("main")
+        wait_for(CREATE, front, main)
+        kill_agent(use)
+        release.set()
+        assert ended(main)[0] != 0
+    code, said = ended(use.start("post", **use.state))
+    assert code == 9, said
+    assert "vault: NOT revoked" in said
+    assert "vault: revoked" not in said
+    for accessor in re.findall(r"accessor:(\w+)", said):
+        with suppress(InvalidRequest):  # a child ends with its login
+            openbao.client().auth.token.revoke_accessor(accessor)
+    watch.assert_revoked(logins=2)
+
+
+def kill_agent(use: Step) -> None:
+    """Kill what `main` has left, or is still starting."""
+    record = Path(use.state["STATE_instance"], "agent.json")
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGINT, signal.SIGTERM)])
