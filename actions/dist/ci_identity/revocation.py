@@ -45,6 +45,9 @@ class Revocation(Record):
                 return f"{name}: expires at {until} ({self.detail})"
             case Outcome.CUT:
                 return f"{name}: cut off by a deny policy"
+            case Outcome.FAILED if not self.handles:
+                alive = f"it may live until {until}, a login to Vault for its role's token_ttl"
+                return f"{name}: NOT revoked ({self.detail}); {alive}"
             case Outcome.FAILED:
                 alive = f"it may live until {until}; from outside, revoke {', '.join(self.handles)}"
                 return f"{name}: NOT revoked ({self.detail}); {alive}"

@@ -26,7 +26,7 @@ def detach() -> Callable[[Path], None] | int:
         output. In the parent the exit code: 0 if the child is ready.
 
     Raises:
-        DeliveryError: there can be no further process.
+        DeliveryError: there can be no further process; or the child was killed, and said nothing.
     """
     try:
         waiting, ready = os.pipe()
@@ -70,7 +70,19 @@ def _wait(child: int, waiting: int) -> int:
         return 0
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return (128 - code if code < 0 else code) or 1  # it was not ready, whatever it says
+    if code < 0:
+        raise _killed(-code)
+    return code or 1  # it was not ready, whatever it says
+
+
+def _killed(signo: int) -> DeliveryError:
+    message = f"the agent was ended by signal {signo} ({signal.strsignal(signo)}) while it started"
+    return DeliveryError(
+        message,
+        cause="the runner is short of memory, or another process of this user sent the signal",
+        hint="look at the runner's memory and log; `post` of the action, or "
+        "ci-identity agent stop, ends what the agent had been given, or says what it could not",
+    )
 
 
 def _ahead() -> AbstractContextManager[object]:

@@ -70,6 +70,7 @@ def serve(
         from ci_identity.agent import pointers  # noqa: PLC0415  # while the job's token came
         from ci_identity.agent.holding import Holding  # noqa: PLC0415
         from ci_identity.ending import say_head  # noqa: PLC0415
+        from ci_identity.ledger.writer import Ledger  # noqa: PLC0415
 
         holding = Holding(order, instance, runner, job)
         stack.callback(_finish, holding, instance)
@@ -77,6 +78,7 @@ def serve(
         holding.prepare(asked_for, signals.pause)
         pointers.check_names(holding.sessions, order.delivery)
         file = instance.write_grants(asked_for.text) if asked_for.text else asked_for.file
+        Ledger(Path(record.ledger)).make()  # whoever misses it knows that it was removed
         instance.write_record(replace(record, grants=file, held=holding.held))
         holding.open()
         pointers.write(holding, instance, order, job)

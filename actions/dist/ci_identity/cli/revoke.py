@@ -3,12 +3,13 @@
 import os
 import signal
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.errors import IdentityError, RevocationError
-from ci_identity.ledger.live import LiveLease, live
+from ci_identity.ledger.live import LiveLease, live, lost
 from ci_identity.ledger.verify import read, verify
 from ci_identity.model import Outcome
 from ci_identity.settings import Settings
@@ -53,6 +54,8 @@ def main(words: Sequence[str]) -> int:
     _revoke(chosen, path, args.grants)
     if not chosen:
         others = f"; live ones of other jobs, left alone: {len(left)}" if left else ""
+        if names := ", ".join(one.lease.id for one in lost(read(path), datetime.now(UTC))):
+            others += f"; asked for, and whether it was given is not on record: {names}"
         print(f"nothing to revoke: {path} has no live lease of this job{others}")
     return 0
 

@@ -123,6 +123,15 @@ def live(entries: Iterable[LedgerEntry]) -> list[LiveLease]:
     ]
 
 
+def lost(entries: Iterable[LedgerEntry], now: datetime) -> list[LiveLease]:
+    """Return the leases that may live, and that nobody can end: none of them has a handle."""
+    return [
+        one
+        for one in leases(entries)
+        if not one.handles and Event.FAILED in one.ends and one.may_live(now)
+    ]
+
+
 class _Times(dict[str, "datetime | None"]):
     """The times that texts are, each read once; `None` for what is no time with an offset."""
 

@@ -30,6 +30,17 @@ class Ledger:
         """Where in the file our last entry is; -1 if we wrote none."""
         return self._last[0] if self._last else -1
 
+    def make(self) -> None:
+        """Make the file if it is not there. Where it is missing later, somebody has removed it.
+
+        Raises:
+            LedgerError: it cannot be made.
+        """
+        try:
+            os.close(_open(self.path))
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+
     def append(self, entry: Entry) -> Entry:
         """Chain `entry` to the last one, write it through to the disk, and return it as written.
 
@@ -52,8 +63,7 @@ class Ledger:
             finally:
                 os.close(fd)
         except OSError as error:
-            message = f"cannot write the ledger {self.path}: {error.strerror}"
-            raise LedgerError(message) from None
+            raise _unwritable(self.path, error) from None
         return written
 
     def _check_last(self, fd: int) -> None:
@@ -61,6 +71,10 @@ class Ledger:
         if self._last and os.pread(fd, len(self._last[1]), self._last[0]) != self._last[1]:
             message = f"{self.path} was changed since we last wrote to it"
             raise LedgerTamperedError(message)
+
+
+def _unwritable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(f"cannot write the ledger {path}: {error.strerror}")
 
 
 def _lock(fd: int, path: Path) -> None:
