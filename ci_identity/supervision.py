@@ -21,7 +21,7 @@ from ci_identity.delivery.terminal import Terminal
 from ci_identity.redaction.relay import Relay
 from ci_identity.redaction.stream import Redactor
 from ci_identity.secret import Secret
-from ci_identity.signals import ENDING, Signals
+from ci_identity.signals import ENDING, Received, Signals
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes, as env(1) has them."""
@@ -188,7 +188,7 @@ class Supervision:
         """Why output was lost, other than for want of a reader."""
         return [relay.problem for relay in self._relays if relay.problem]
 
-    def _forward(self, found: signal.struct_siginfo) -> None:
+    def _forward(self, found: Received) -> None:
         if found.si_signo == signal.SIGWINCH:
             if self._terminal:
                 self._terminal.resize()

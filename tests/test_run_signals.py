@@ -127,6 +127,23 @@ def test_other_signals_end_nothing(job: Job, watch: Watch, tmp_path: Path) -> No
     watch.assert_revoked()
 
 
+def test_a_stop_ends_nothing(job: Job, watch: Watch, tmp_path: Path) -> None:
+    """Ctrl-Z and `fg`, or a container that is paused: the step goes on, and we with it."""
+    script = "echo ready; while [ ! -e go ]; do sleep 0.05; done; exit 4"
+    step = job.start([*EXEC, "sh", "-c", f"cd {tmp_path}; {script}"])
+    until(step, b"ready")
+    for _ in range(3):
+        step.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, step.pid, os.WSTOPPED)
+        time.sleep(0.6)  # longer than between two looks of ours
+        step.send_signal(signal.SIGCONT)
+        os.waitid(os.P_PID, step.pid, os.WCONTINUED)
+    (tmp_path / "go").touch()
+    _, stderr = step.communicate()
+    assert step.returncode == 4, stderr.decode()
+    watch.assert_revoked()
+
+
 def test_ignored_signal_stays_ignored(job: Job, tmp_path: Path) -> None:
     """Under nohup, SIGHUP ends nothing: neither the step nor, 5 s later, its credential."""
     script = "echo ready; while [ ! -e go ]; do sleep 0.05; done; sleep 0.6; date +%s.%N >>beat"
