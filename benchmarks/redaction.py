@@ -131,7 +131,7 @@ def stream(gigabytes: int) -> None:
 def choose(engine: str) -> None:
     """Have this process use one of `engines()`."""
     if engine == "stdlib":
-        vars(redaction)["engine"] = lambda: scan.Scanner
+        vars(redaction)["index"] = scan.Scanner
 
 
 def engines() -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = (sys.executable, "-I", "-m", "ci_identity", "redact")
+PLAIN = ("redact", "--secret-env", "API_KEY")
 SECRET = "correct-horse-7"
 
 
@@ -34,6 +35,31 @@ def test_secrets_are_masked_and_the_rest_is_untouched(mode: str) -> None:
     done = redact("--mode", mode, given=noise + SECRET.encode() + b" " + encoded + noise)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == noise + b"[MASKED] [MASKED]" + noise
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "raise RuntimeError",
+        "raise OSError(24, 'Too many open files')",
+        "HS_FLAG_SINGLEMATCH = HS_MODE_BLOCK = 1\nclass Database: __init__ = None",
+    ],
+    ids=["raises", "without-descriptors", "compiles-nothing"],
+)
+def test_an_engine_that_is_broken(tmp_path: Path, module: str) -> None:
+    """The engine of the extra, met in mid-stream: what is wrong with it costs no output."""
+    (tmp_path / "hyperscan.py").write_text(module)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from ci_identity import cli; "
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code + "cli.whole_process()", *PLAIN],
+        env={"API_KEY": SECRET},
+        input=b"x" * 200_000 + SECRET.encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"x" * 200_000 + b"[MASKED]"
 
 
 def test_a_variable_without_a_value_is_an_error() -> None:

@@ -129,6 +129,23 @@ def test_full_device() -> None:
     assert relay.problem == "No space left on device"
 
 
+def test_a_redactor_that_fails(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails, nothing is shown unredacted, and that output was lost is said."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Redactor, "feed", fail)
+    done = threading.Event()
+    relay, child = started(pipe.writer, done)
+    os.write(child, SECRET.encode())
+    assert done.wait(10)
+    os.close(child)
+    pipe.close_writer()
+    assert os.read(pipe.reader, 100) == b""
+    assert relay.problem == "MemoryError in the redactor"
+
+
 def test_non_blocking_output(pipe: Pipe) -> None:
     """An output that is non-blocking gets everything, however slow its reader is."""
     os.set_blocking(pipe.writer, False)

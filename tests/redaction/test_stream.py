@@ -39,7 +39,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.skip("the extra `fast` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         chosen = import_module(f"ci_identity.redaction.{request.param}")
-        patch.setattr(redaction, "engine", lambda: chosen.Scanner)
+        patch.setattr(redaction, "index", chosen.Scanner)
         patch.setattr(chosen, "LATER", 0, raising=False)
         for name in ("SOON", "_MUCH"):
             patch.setattr(redaction, name, 0)
