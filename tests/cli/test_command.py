@@ -112,11 +112,15 @@ def test_reader_that_has_gone(job: Job, words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_full_device(job: Job) -> None:
-    """Output that cannot be written is not a success."""
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at-the-end", "at-once"])
+@pytest.mark.parametrize("words", [["whoami"], ["--help"]], ids=" ".join)
+def test_full_device(job: Job, words: list[str], unbuffered: str) -> None:
+    """Output that cannot be written is not a success, and the error says why."""
+    job.environ["PYTHONUNBUFFERED"] = unbuffered
     with Path("/dev/full").open("wb") as full:
-        done = job.run([*COMMAND, "whoami"], stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, b"")
+        done = job.run([COMMAND[0], *COMMAND[2:], *words], stdout=full, stderr=subprocess.PIPE)
+    said = b"error[delivery-output]: the output could not be written: No space left on device\n"
+    assert (done.returncode, done.stderr[: len(said)]) == (7, said)
 
 
 def test_closed_output(job: Job) -> None:
