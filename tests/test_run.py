@@ -122,6 +122,17 @@ def test_script_without_interpreter_line(job: Job, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split(b"\n")[-2]) == (0, f"{script} one shop".encode())
 
 
+def test_script_whose_interpreter_is_missing(job: Job, watch: Watch, tmp_path: Path) -> None:
+    """A script with CRLF is 127, as env(1) has it; that it is not the script is said."""
+    script = tmp_path / "script"
+    script.write_bytes(b"#!/bin/sh\r\necho\r\n")
+    script.chmod(0o755)
+    done = job.run([*EXEC, str(script)])
+    assert done.returncode == 127
+    assert b"script: not found\nci-identity: it is there, but what its #! line" in done.stderr
+    watch.assert_revoked()
+
+
 def test_too_large_environment(job: Job, world: World, watch: Watch, tmp_path: Path) -> None:
     """A value larger than the system takes is a clear line and 126, and is revoked."""
     root = world.openbao.client()
