@@ -71,10 +71,11 @@ def test_sandbox(job: Job, start: Start, tmp_path: Path) -> None:
         socket.create_connection((issuer.hostname or "", issuer.port or 0), timeout=5)
 
 
-def test_sandbox_ends_by_sigterm(start: Start, tmp_path: Path) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_sandbox_ends_by_signal(start: Start, tmp_path: Path, name: str) -> None:
+    """SIGTERM ends it as Ctrl-C does, and so does a terminal that is closed."""
     process, _, _ = start()
-    process.terminate()
+    process.send_signal(signal.Signals[f"SIG{name}"])
     process.communicate()
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []
