@@ -76,7 +76,7 @@ def _main(words: Sequence[str]) -> int:
     from ci_identity.cli.parser import HELP, USAGE, version  # noqa: PLC0415  # argparse, on demand
 
     if name in {"-h", "--help", "help"}:
-        print(HELP.format(commands="\n".join(f"  {n:<8}  {h}" for n, h in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {n:<10}  {h}" for n, h in COMMANDS.items())))
         return 0
     if name in {"-V", "--version"}:
         print(f"ci-identity {version()}")

@@ -17,7 +17,9 @@ _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_UNWRITABLE = frozenset(
+    {errno.EPIPE, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+)
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
 
 
@@ -57,20 +59,21 @@ def tell(text: str) -> None:
 
 
 def flush() -> int:
-    """Write out what was printed, and return the exit code of that: its reader may have gone."""
+    """Write out what was printed, and return the exit code of that."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more, and complain
         return failed(error)
     return 0
 
 
 def failed(error: Exception) -> int:
     """Say what nobody expected, as far as there is anybody to tell, and return the exit code."""
+    problem = defect(error)
+    if isinstance(problem, OutputLostError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more, and complain
     if isinstance(error, BrokenPipeError):  # whoever read our output has gone
         return 1
-    problem = defect(error)
     print_error(problem)
     return problem.exit_code
 
@@ -107,7 +110,7 @@ def defect(error: Exception) -> CiIdentityError:
             cause="a limit of this machine, container or shell is reached",
             hint="raise the limits on open files and memory: `ulimit -n`, or the container's",
         )
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         message = f"the output could not be written: {os.strerror(error.errno)}"
         return OutputLostError(message, hint="make room there, and run it again")
     import traceback  # noqa: PLC0415  # on demand

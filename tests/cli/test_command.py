@@ -101,6 +101,13 @@ def test_slip_is_told_how_it_would_be_right(
     assert third == "  more: docs/troubleshooting.md#usage"
 
 
+def test_help_is_in_columns(job: Job) -> None:
+    """What each command does begins below what the others do."""
+    shown = job.run([*COMMAND, "--help"]).stdout.decode().splitlines()
+    places = {line.find(told) for told in COMMANDS.values() for line in shown} - {-1}
+    assert len(places) == 1
+
+
 @pytest.mark.parametrize("words", [["whoami"], ["--help"]], ids=" ".join)
 def test_reader_that_has_gone(job: Job, words: list[str]) -> None:
     """A reader of the output that has gone is no traceback and no Python exit code."""
@@ -121,6 +128,7 @@ def test_full_device(job: Job, words: list[str], unbuffered: str) -> None:
         done = job.run([COMMAND[0], *COMMAND[2:], *words], stdout=full, stderr=subprocess.PIPE)
     said = b"error[delivery-output]: the output could not be written: No space left on device\n"
     assert (done.returncode, done.stderr[: len(said)]) == (7, said)
+    assert done.stderr.count(b"error[") == 1
 
 
 def test_closed_output(job: Job) -> None:
