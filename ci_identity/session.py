@@ -475,7 +475,7 @@ class Session(Clients):
         say(revocation.sentence(), outcome=revocation.outcome)
         try:
             why = revocation.reason or reason
-            self._records.ended(revocation.outcome, lease.expires_at, why)
+            self._records.ended(revocation.outcome, revocation.lease.expires_at, why)
         except LedgerError as error:  # it has ended all the same; what is missing is the record
             self._unrecorded = error
             _log.error("%s: its end could not be recorded: %s", self.grant.name, error)

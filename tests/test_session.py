@@ -348,6 +348,19 @@ def test_failed_revocation_is_an_error(
     assert last["handle"] == handles[0]
 
 
+def test_failed_revocation_of_a_long_login(
+    job: dict[str, str], stubborn: tuple[Grant, Front], shop: Shop
+) -> None:
+    """What is said is when the login ends, where that could not be made as short as the step's."""
+    shop.role(token_period="1h")
+    opened = session(stubborn[0], environ=job)
+    with pytest.raises(RevocationError) as caught, opened:
+        assert opened.lease.expires_at < datetime.now(UTC) + timedelta(minutes=6)
+    last = str(list(read(ledger(job)))[-1]["expires_at"])
+    assert datetime.fromisoformat(last) > datetime.now(UTC) + timedelta(minutes=50)
+    assert f"it may live until {last[:19].replace('T', ' ')} UTC" in str(caught.value)
+
+
 def test_failed_revocation_never_replaces_the_error_of_the_body(
     job: dict[str, str], stubborn: tuple[Grant, Front], caplog: pytest.LogCaptureFixture
 ) -> None:
