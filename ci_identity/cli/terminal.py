@@ -11,7 +11,12 @@ from typing import TextIO
 
 from ci_identity import _log
 from ci_identity._text import shown
-from ci_identity.errors import CiIdentityError, DeliveryError, OutputLostError
+from ci_identity.errors import (
+    CiIdentityError,
+    ConfigurationError,
+    DeliveryError,
+    OutputLostError,
+)
 
 _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
@@ -113,11 +118,23 @@ def defect(error: Exception) -> CiIdentityError:
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         message = f"the output could not be written: {os.strerror(error.errno)}"
         return OutputLostError(message, hint="make room there, and run it again")
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return ConfigurationError(
+            "the working folder is gone",
+            cause="something removed it after this shell or step had entered it",
+            hint="change to a folder that is there",
+        )
     import traceback  # noqa: PLC0415  # on demand
 
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119  # no pathlib for it
     return CiIdentityError(f"{type(error).__name__} at {where}")
+
+
+def _has_working_folder() -> bool:
+    with suppress(OSError):
+        return bool(os.getcwd())  # noqa: PTH109  # no pathlib for it
+    return False
 
 
 def print_json(value: object) -> None:

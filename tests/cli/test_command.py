@@ -146,6 +146,17 @@ def test_error_without_a_reader(job: Job) -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("words", [["check"], ["exec", "--grant", "a", "--", "true"]], ids=" ".join)
+def test_working_folder_that_is_gone(job: Job, tmp_path: Path, words: list[str]) -> None:
+    """A step that removed the folder that it is in is told so; it is no defect of ours."""
+    (tmp_path / "gone").mkdir()
+    job.environ.pop("CI_IDENTITY_GRANTS", None)
+    script = f'cd {tmp_path}/gone; rmdir ../gone; exec "$@"'
+    done = job.run(["sh", "-c", script, "sh", *COMMAND, *words])
+    assert done.returncode == (125 if words[0] == "exec" else 2)
+    assert done.stderr.startswith(b"error[configuration]: the working folder is gone\n")
+
+
 def test_defect_is_no_traceback(job: Job) -> None:
     """An error that is not ours is shown by kind and place, without its text."""
     script = "import ci_identity.cli.whoami as w, ci_identity.cli as c, sys\n"
