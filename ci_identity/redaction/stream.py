@@ -14,10 +14,10 @@ from ci_identity.secret import Secret
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
 
-SOON = 1 << 16
-_CALL = 512
-"""Bytes of output from which on an index pays, and how many of them one look is worth. To make an
-index costs as much as to search for every needle in so many, and most commands print less."""
+SOON = 1 << 13
+_CALL = 100
+"""Bytes of output from which on an index pays, and how many of them one look is worth. To search
+for every needle in twice as many costs as much as an index, and many commands print less."""
 
 _MUCH = 1 << 12
 """Bytes. The view of less than that is had before anything is proved."""
