@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -130,9 +131,9 @@ def test_run_of_a_step_leaks_nothing(world: World, tmp_path: Path, ci: CI) -> No
     job, watch = Job.of(world, tmp_path / "state", ci), Watch(world.openbao)
     script = tmp_path / "show.py"
     script.write_text(SHOW)
-    step = job.start([*EXEC, "sh", "-c", f"{COMMAND[0]} {script}; sleep 0.3"])
-    watcher = Watcher(step.pid, tmp_path)
+    watcher = Watcher(os.getpid(), tmp_path)  # from before it hides itself
     watcher.start()
+    step = job.start([*EXEC, "sh", "-c", f"{COMMAND[0]} {script}; sleep 0.3"])
     stdout, stderr = step.communicate()
     watcher.stop()
     assert step.returncode == 0, stderr.decode()
