@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ci_identity._record import Record
+from ci_identity._record import Record, replace
 from ci_identity.errors import RevocationError
 from ci_identity.exchangers.interface import Credential
 from ci_identity.model import Lease, Outcome
@@ -65,6 +65,8 @@ def end(
     if credential is None:
         return Revocation(lease=lease, outcome=Outcome.REVOKED, detail="nothing had been issued")
     ending = credential.revoke(budget=budget)
+    if ending.until:
+        lease = replace(lease, expires_at=max(lease.expires_at, ending.until))
     return Revocation(
         lease=lease,
         outcome=ending.outcome,

@@ -213,10 +213,10 @@ class Session(Clients):
             self._records.denied(DeniedError.code)
             raise refusal(decision)
         private_directory(self._settings.state_dir)
+        self._pause(0.0)  # cancelled by now: nothing is asked for, and nothing is on record as open
         asked_at = datetime.now(UTC)
         self._records.requested(asked_at + self._ttl)
         try:
-            self._pause(0.0)
             request = self._request(token, self._ttl)
             credential = self._exchanger.exchange(request)
             self._hold(credential)
@@ -475,7 +475,7 @@ class Session(Clients):
         say(revocation.sentence(), outcome=revocation.outcome)
         try:
             why = revocation.reason or reason
-            self._records.ended(revocation.outcome, lease.expires_at, why)
+            self._records.ended(revocation.outcome, revocation.lease.expires_at, why)
         except LedgerError as error:  # it has ended all the same; what is missing is the record
             self._unrecorded = error
             _log.error("%s: its end could not be recorded: %s", self.grant.name, error)

@@ -21,7 +21,7 @@ from ci_identity.delivery.terminal import Terminal
 from ci_identity.redaction.relay import Relay
 from ci_identity.redaction.stream import Redactor
 from ci_identity.secret import Secret
-from ci_identity.signals import ENDING, Signals
+from ci_identity.signals import ENDING, Received, Signals
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes, as env(1) has them."""
@@ -110,7 +110,7 @@ class Supervision:
                         typing.enter_context(self._terminal.typing())
                     self._pid = spawn(path, command, environ, streams, self._signals.before)
             except OSError as error:
-                return not_started(command[0], error)
+                return not_started(command[0], error, was_found=True)
             finally:
                 for relay in self._relays:
                     relay.abort()
@@ -188,7 +188,7 @@ class Supervision:
         """Why output was lost, other than for want of a reader."""
         return [relay.problem for relay in self._relays if relay.problem]
 
-    def _forward(self, found: signal.struct_siginfo) -> None:
+    def _forward(self, found: Received) -> None:
         if found.si_signo == signal.SIGWINCH:
             if self._terminal:
                 self._terminal.resize()
@@ -248,11 +248,13 @@ class Supervision:
         return Finished(code=code) if code >= 0 else Finished(code=128 - code, signal=-code)
 
 
-def not_started(program: str, error: OSError) -> Finished:
+def not_started(program: str, error: OSError, *, was_found: bool = False) -> Finished:
     """Say why `program` cannot be run, and return what env(1) would exit with."""
     is_missing = isinstance(error, FileNotFoundError)
     _log.error("cannot run %s: %s", program, "not found" if is_missing else error.strerror)
-    if is_missing and " " in program:
+    if is_missing and was_found:
+        _log.error("it is there, but what its #! line names (is that CRLF?), or its loader, is not")
+    elif is_missing and " " in program:
         _log.error("this is one word; a line of shell needs: sh -c '...'")
     return Finished(code=NOT_FOUND if is_missing else NOT_EXECUTABLE)
 

@@ -55,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         hide_memory()  # before there is anything in it: what was opened by then stays open
     try:
         code = _main(words)
-    except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
-        code = 1
-    return code if terminal.flush() else code or 1
+    except OSError as error:  # of the help; the commands' own end in `_run`
+        code = terminal.failed(error)
+    lost = terminal.flush()
+    return code or lost
 
 
 def whole_process() -> Never:
@@ -75,7 +76,7 @@ def _main(words: Sequence[str]) -> int:
     from ci_identity.cli.parser import HELP, USAGE, version  # noqa: PLC0415  # argparse, on demand
 
     if name in {"-h", "--help", "help"}:
-        print(HELP.format(commands="\n".join(f"  {n:<8}  {h}" for n, h in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {n:<10}  {h}" for n, h in COMMANDS.items())))
         return 0
     if name in {"-V", "--version"}:
         print(f"ci-identity {version()}")
@@ -96,13 +97,10 @@ def _run(name: str, words: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         terminal.print_error(_missing(name, error))
         code = MissingDependencyError.exit_code
-    except BrokenPipeError:
-        code = 1
     except KeyboardInterrupt:
         code = 130
     except Exception as error:  # noqa: BLE001  # the last line: no traceback, no secret in it
-        terminal.print_error(terminal.defect(error))
-        code = CiIdentityError.exit_code
+        code = terminal.failed(error)
     return EXEC_FAILED if name == "exec" else code
 
 

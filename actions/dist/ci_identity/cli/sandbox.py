@@ -42,9 +42,11 @@ def main(words: Sequence[str]) -> int:
     args = parser.parse_args(words)
     claims = dict(_claim(text) for text in args.claim)
     # SIGTERM as Ctrl-C, so that the servers are stopped on the way out; and Ctrl-C also where a
-    # script started us in the background, which has it ignored.
-    for signo in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signo, signal.default_int_handler)
+    # script started us in the background, which has it ignored. A terminal that is closed sends
+    # SIGHUP; under nohup that stays ignored.
+    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signo != signal.SIGHUP or signal.getsignal(signo) != signal.SIG_IGN:
+            signal.signal(signo, signal.default_int_handler)
     try:
         with World() as world:
             environ, server = world.environ(args.ci, claims), _server(world.openbao)

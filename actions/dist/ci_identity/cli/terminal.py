@@ -11,12 +11,20 @@ from typing import TextIO
 
 from ci_identity import _log
 from ci_identity._text import shown
-from ci_identity.errors import CiIdentityError, DeliveryError
+from ci_identity.errors import (
+    CiIdentityError,
+    ConfigurationError,
+    DeliveryError,
+    OutputLostError,
+)
 
 _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_UNWRITABLE = frozenset(
+    {errno.EPIPE, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+)
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
 
 
@@ -55,14 +63,24 @@ def tell(text: str) -> None:
             rest = rest[os.write(2, rest[: select.PIPE_BUF]) :]  # so much never blocks then
 
 
-def flush() -> bool:
-    """Write out what was printed; False if that cannot be done: its reader has gone, say."""
+def flush() -> int:
+    """Write out what was printed, and return the exit code of that."""
     try:
         sys.stdout.flush()
-    except OSError:
+    except OSError as error:
+        return failed(error)
+    return 0
+
+
+def failed(error: Exception) -> int:
+    """Say what nobody expected, as far as there is anybody to tell, and return the exit code."""
+    problem = defect(error)
+    if isinstance(problem, OutputLostError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more, and complain
-        return False
-    return True
+    if isinstance(error, BrokenPipeError):  # whoever read our output has gone
+        return 1
+    print_error(problem)
+    return problem.exit_code
 
 
 def print_error(error: CiIdentityError) -> None:
@@ -97,11 +115,26 @@ def defect(error: Exception) -> CiIdentityError:
             cause="a limit of this machine, container or shell is reached",
             hint="raise the limits on open files and memory: `ulimit -n`, or the container's",
         )
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        message = f"the output could not be written: {os.strerror(error.errno)}"
+        return OutputLostError(message, hint="make room there, and run it again")
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return ConfigurationError(
+            "the working folder is gone",
+            cause="something removed it after this shell or step had entered it",
+            hint="change to a folder that is there",
+        )
     import traceback  # noqa: PLC0415  # on demand
 
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119  # no pathlib for it
     return CiIdentityError(f"{type(error).__name__} at {where}")
+
+
+def _has_working_folder() -> bool:
+    with suppress(OSError):
+        return bool(os.getcwd())  # noqa: PTH109  # no pathlib for it
+    return False
 
 
 def print_json(value: object) -> None:

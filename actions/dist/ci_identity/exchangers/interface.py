@@ -16,11 +16,13 @@ class Ending(Record):
         outcome: `REVOKED` only if the provider confirmed the end of every part.
         reason: an error code, where it is not `REVOKED`; goes into the ledger.
         detail: the same in a sentence, for people. Holds nothing secret.
+        until: when what may be alive ends by itself (UTC), if later than what the step was given.
     """
 
     outcome: Outcome
     reason: str | None = None
     detail: str = ""
+    until: datetime | None = None
 
 
 NOTHING_ISSUED = Ending(outcome=Outcome.REVOKED, detail="nothing had been issued")

@@ -86,7 +86,10 @@ def _lock(fd: int, path: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 message = f"{path} is locked by another process"
-                raise LedgerError(message, hint="find who holds it: fuser, lsof") from None
+                cause = "a process that reads it for long, or has been stopped"
+                raise LedgerError(
+                    message, cause=cause, hint="find who holds it: fuser, lsof"
+                ) from None
             time.sleep(0.01)
         else:
             return

@@ -96,6 +96,8 @@ class Relay:
             pass  # our reader has what it wanted
         except OSError as error:
             self.problem = error.strerror
+        except Exception as error:  # noqa: BLE001  # untold, lost output would pass for none
+            self.problem = f"{type(error).__name__} in the redactor"
         finally:
             os.close(self._source)  # whoever still writes learns it by SIGPIPE
             self._done()

@@ -1,7 +1,7 @@
 """Mask secrets in a stream that comes in any pieces, and hold back no byte that need not wait."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, TypeAlias
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
@@ -14,10 +14,10 @@ from ci_identity.secret import Secret
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
 
-SOON = 1 << 16
-_CALL = 512
-"""Bytes of output from which on an index pays, and how many of them one look is worth. To make an
-index costs as much as to search for every needle in so many, and most commands print less."""
+SOON = 1 << 13
+_CALL = 100
+"""Bytes of output from which on an index pays, and how many of them one look is worth. To search
+for every needle in twice as many costs as much as an index, and many commands print less."""
 
 _MUCH = 1 << 12
 """Bytes. The view of less than that is had before anything is proved."""
@@ -146,7 +146,7 @@ class Redactor:
             self._looked += len(text) + _CALL
             if self._looked < SOON:
                 return {core for core in self._by_core if core in text}
-            self._scanner = engine()(self._by_core)
+            self._scanner = index(self._by_core)
         return self._scanner.found(text)
 
     def _held(self, view: View) -> tuple[int, int]:
@@ -225,13 +225,14 @@ class Redactor:
         return b"".join((*shown, piece[at:]))
 
 
-def engine() -> type[Scanner]:
-    """Return the quickest of the engines that can be had; it is imported only now."""
+def index(needles: Collection[bytes]) -> Scanner:
+    """Return an index of `needles`, by the quickest engine that can be had; it is imported now."""
     try:
         from ci_identity.redaction import simd  # noqa: PLC0415  # 5 MB and 3 ms
-    except ImportError:  # the extra `fast` is not installed
-        return Scanner
-    return simd.Scanner  # type: ignore[return-value]  # has the same methods
+
+        return simd.Scanner(needles)  # type: ignore[return-value]  # has the same methods
+    except Exception:  # noqa: BLE001  # not installed, or broken: that costs time, and no output
+        return Scanner(needles)
 
 
 def _sizes(hits: Iterable[Span]) -> list[int]:

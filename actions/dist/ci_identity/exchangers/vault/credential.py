@@ -28,7 +28,8 @@ class VaultCredential:
 
     Attributes:
         expires_at: when what the step has ends by itself, at the latest.
-        login_expires_at: when the login token does, and with it everything; seldom later.
+        login_expires_at: when the login token does, and with it everything.
+        outlives: whether that is later, since the login token could not be shortened.
         login_policies: the policies that the login was given.
         issued: what each path gave, in the order it was asked.
         may_update: the paths at which certificates can be revoked, of those that were asked about.
@@ -47,6 +48,7 @@ class VaultCredential:
         self.login_in_namespace: VaultClient | None = None
         self.step: VaultClient | None = None
         self.is_revocable = True
+        self.outlives = False
         self._ending: Ending | None = None
 
     def hold_login(self, login: VaultClient, in_namespace: VaultClient) -> None:
@@ -78,7 +80,7 @@ class VaultCredential:
             detail = "a batch token cannot be revoked"
             return Ending(outcome=Outcome.EXPIRES, reason=VaultTokenKindError.code, detail=detail)
         login.deadline = in_namespace.deadline = deadline
-        problems = [
+        others = [
             *(
                 problem_of(f"lease {lease}", partial(revoke_lease, in_namespace, lease), deadline)
                 for lease in self.leases
@@ -87,14 +89,16 @@ class VaultCredential:
                 problem_of(what, partial(revoke_certificate, in_namespace, *asked), deadline)
                 for what, asked in self._certificates()
             ),
-            problem_of("login token", partial(_revoke_token, login), deadline),
         ]
-        failed = [problem for problem in problems if problem]
+        of_login = problem_of("login token", partial(_revoke_token, login), deadline)
+        failed = [problem for problem in (*others, of_login) if problem]
         if not failed:
             return self._ended()
         if datetime.now(UTC) >= self.login_expires_at:
             return left_to_expire(self.login_expires_at, STRENGTH)
-        return Ending(outcome=Outcome.FAILED, reason="revocation", detail="; ".join(failed))
+        until = self.login_expires_at if of_login and self.outlives else None
+        detail = "; ".join(failed)
+        return Ending(outcome=Outcome.FAILED, reason="revocation", detail=detail, until=until)
 
     @property
     def leases(self) -> list[str]:

@@ -127,6 +127,7 @@ class VaultExchanger:
         if not self._target.policies:
             message = f"{what}, and cannot be shortened"
             raise TokenLifeError(message)
+        credential.outlives = True
         request.warn(f"{what}; it is revoked with the step, but set token_ttl on the role")
 
     # ── the step's token and its values ──────────────────────────────────────────────────────
