@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hide_memory()  # before there is anything in it: what was opened by then stays open
     try:
         code = _main(words)
+    except SystemExit as done:  # argparse, which has printed a command's help
+        code = int(done.code or 0)
     except OSError as error:  # of the help; the commands' own end in `_run`
         code = terminal.failed(error)
     lost = terminal.flush()

@@ -120,7 +120,7 @@ def test_reader_that_has_gone(job: Job, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at-the-end", "at-once"])
-@pytest.mark.parametrize("words", [["whoami"], ["--help"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["whoami"], ["--help"], ["check", "--help"]], ids=" ".join)
 def test_full_device(job: Job, words: list[str], unbuffered: str) -> None:
     """Output that cannot be written is not a success, and the error says why."""
     job.environ["PYTHONUNBUFFERED"] = unbuffered

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -11,6 +12,8 @@ from ci_identity.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from _typeshed import SupportsWrite
 
 HELP = """\
 ci-identity: a CI job proves who it is, receives a credential made for one step,
@@ -80,6 +83,10 @@ class Parser(argparse.ArgumentParser):
         if is_missing:
             message = f"say which: {names.replace('|', ' or ')}"
         raise UsageError(message, hint=f"see: {self.prog} --help")
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print the help; an error of the output is one, which argparse would pass over."""
+        (file or sys.stdout).write(self.format_help())
 
     def add_choice(self, name: str, *choices: str, help: str) -> None:  # noqa: A002  # as argparse
         """Add a word that is one of a few; if it is missing the error names them."""
