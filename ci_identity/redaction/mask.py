@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from ci_identity import _log
@@ -28,7 +29,7 @@ def mask_in_log(values: Iterable[str], environ: Mapping[str, str]) -> bool:
     step = _step_process()
     log = _log_descriptor(step) if step is not None else None
     if log is None:
-        _log.warning("GitHub cannot be told to mask: our output is not the step's log itself")
+        _warn()
         return False
     sys.stdout.flush()
     sys.stderr.flush()
@@ -36,6 +37,12 @@ def mask_in_log(values: Iterable[str], environ: Mapping[str, str]) -> bool:
     start = "" if step == os.getpid() else "\n"
     _write(log, (start + "".join(f"::add-mask::{_escaped(line)}\n" for line in lines)).encode())
     return True
+
+
+@cache
+def _warn() -> None:
+    """Say it once, however many grants there are, and however often they are renewed."""
+    _log.warning("GitHub cannot be told to mask: our output is not the step's log itself")
 
 
 def is_step_log(fd: int, environ: Mapping[str, str]) -> bool:
