@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ci_identity import _http
+from ci_identity import _call, _http
 from ci_identity._address import check_address
-from ci_identity._http import MAX_BODY, Answer, HttpSession, retry
+from ci_identity._answer import Answer
+from ci_identity._call import MAX_BODY
+from ci_identity._http import HttpSession, retry
 from ci_identity._network import Network
 from ci_identity.errors import (
     CiIdentityError,
@@ -527,7 +529,7 @@ def test_header_that_never_ends_is_given_up(answer: "Answering") -> None:
 
 def test_a_pending_signal_shortens_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is cancelled does not wait for a server as long as one that is not."""
-    monkeypatch.setattr(_http, "WHEN_CANCELLED", 0.2)
+    monkeypatch.setattr(_call, "WHEN_CANCELLED", 0.2)
     monkeypatch.setattr(_http, "TOTAL_TIMEOUT", 600.0)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:

@@ -26,6 +26,8 @@ LAST = (
     "delivery.environ",
     "clients",
     "sources.actions",
+    "_answer",
+    "_call",
     "_http",
     "_wire",
     "_network",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ci_identity._http import Answer
+from ci_identity._answer import Answer
 from ci_identity._record import Record, field
 from ci_identity.errors import ForkIdentityError, IdTokenPermissionError
 from ci_identity.model import SourceName, SubjectToken

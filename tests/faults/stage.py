@@ -36,8 +36,8 @@ from importlib import import_module
 from ci_identity import cli
 
 for name, limit, seconds in (
-    ("_http", "CONNECT_TIMEOUT", 1.5),
-    ("_http", "READ_TIMEOUT", 1.5),
+    ("_call", "CONNECT_TIMEOUT", 1.5),
+    ("_call", "READ_TIMEOUT", 1.5),
     ("_http", "TOTAL_TIMEOUT", 2.0),
     ("sources.endpoint", "MINT_BUDGET", 2.0),
     ("exchangers.aws.exchange", "RETRY_BUDGET", 2.0),

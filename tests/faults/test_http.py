@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from ci_identity import _http
+from ci_identity import _call
 from ci_identity._http import HttpSession
 from ci_identity._network import Network
 from ci_identity.errors import (
@@ -486,6 +486,6 @@ def test_the_largest_answer_is_bounded_however_it_comes() -> None:
     """In chunks, too, the cap is a cap."""
     chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 20 + b"0\r\n\r\n"
-    assert len(raw) > _http.MAX_BODY
+    assert len(raw) > _call.MAX_BODY
     with serving(saying(raw)) as server, pytest.raises(ProviderAnswerError):
         get(server)

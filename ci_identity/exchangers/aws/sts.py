@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from xml.parsers import expat
 
-from ci_identity._http import Answer, HttpSession
+from ci_identity._answer import Answer
+from ci_identity._http import HttpSession
 from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError
 from ci_identity.secret import Secret

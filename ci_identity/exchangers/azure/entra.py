@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import cast
 from urllib.parse import urlsplit
 
-from ci_identity._http import Answer, HttpSession
+from ci_identity._answer import Answer
+from ci_identity._http import HttpSession
 from ci_identity._jws import take_apart
 from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError

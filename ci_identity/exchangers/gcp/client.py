@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ci_identity._http import Answer, HttpSession
+from ci_identity._answer import Answer
+from ci_identity._http import HttpSession
 from ci_identity.errors import ProviderAnswerError
 from ci_identity.model import GcpToken
 from ci_identity.secret import Secret

@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import Self, cast
 from urllib.parse import quote, urlsplit
 
-from ci_identity._http import Answer, HttpSession
+from ci_identity._answer import Answer
+from ci_identity._http import HttpSession
 from ci_identity._jws import take_apart
 from ci_identity._network import Network
 from ci_identity._record import Record

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
-from ci_identity._http import Answer, retry
+from ci_identity._answer import Answer
+from ci_identity._http import retry
 from ci_identity.errors import CiIdentityError, ProviderUnavailableError, VaultTokenKindError
 from ci_identity.exchangers.interface import NOTHING_ISSUED, Ending, Strength, left_to_expire
 from ci_identity.exchangers.vault.client import Refused, VaultClient

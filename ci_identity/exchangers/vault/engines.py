@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, cast
 
-from ci_identity._http import Answer
+from ci_identity._answer import Answer
 from ci_identity._jws import take_apart
 from ci_identity.exchangers.vault.issued import Certificate, Issued, pki_mount
 from ci_identity.exchangers.vault.ssh import valid_before

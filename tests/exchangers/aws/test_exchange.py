@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci_identity._http import READ_TIMEOUT
+from ci_identity._call import READ_TIMEOUT
 from ci_identity._record import replace
 from ci_identity.errors import (
     AwsPolicyError,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ci_identity._http import READ_TIMEOUT
+from ci_identity._call import READ_TIMEOUT
 from ci_identity.errors import (
     ExchangeError,
     ProviderAnswerError,

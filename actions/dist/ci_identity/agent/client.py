@@ -12,7 +12,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from ci_identity._address import is_loopback
-from ci_identity._http import Answer, HttpSession
+from ci_identity._answer import Answer
+from ci_identity._http import HttpSession
 from ci_identity._network import Network
 from ci_identity._record import Record, field
 from ci_identity.agent import AGENT

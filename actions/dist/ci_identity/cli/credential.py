@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from ci_identity._address import check_address
-from ci_identity._http import Answer, HttpSession
+from ci_identity._answer import Answer
+from ci_identity._http import HttpSession
 from ci_identity._network import Network
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ci_identity._http import Answer
+from ci_identity._answer import Answer
 from ci_identity.errors import CiIdentityError, ConfigurationError
 from ci_identity.exchangers.vault import credential, rights
 from ci_identity.exchangers.vault.client import Refused, VaultClient

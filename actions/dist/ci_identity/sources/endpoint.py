@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from ci_identity._http import HttpSession, Response, retry
+from ci_identity._answer import Response
+from ci_identity._http import HttpSession, retry
 from ci_identity._network import Network
 from ci_identity.errors import (
     ProviderUnavailableError,

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 
-from ci_identity._http import Answer, HttpSession, Response
+from ci_identity._answer import Answer, Response
+from ci_identity._http import HttpSession
 from ci_identity._record import Record
 from ci_identity.errors import ProviderAnswerError
 from ci_identity.secret import Secret

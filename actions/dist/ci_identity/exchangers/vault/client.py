@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import quote
 
-from ci_identity._http import Answer, HttpSession, Response, retry
+from ci_identity._answer import Answer, Response
+from ci_identity._http import HttpSession, retry
 from ci_identity._network import Network
 from ci_identity.errors import CiIdentityError, ProviderAnswerError
 from ci_identity.exchangers.interface import ExchangeRequest

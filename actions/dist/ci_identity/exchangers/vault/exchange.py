@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from ci_identity._address import check_address
-from ci_identity._http import Answer
+from ci_identity._answer import Answer
 from ci_identity._network import Network
 from ci_identity.errors import (
     ConfigurationError,

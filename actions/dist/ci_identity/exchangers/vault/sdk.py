@@ -7,7 +7,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from ci_identity import _tls
-from ci_identity._http import READ_TIMEOUT
+from ci_identity._call import READ_TIMEOUT
 from ci_identity._network import Network
 from ci_identity.secret import Secret
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
 
-from ci_identity._http import Answer
+from ci_identity._answer import Answer
 from ci_identity._text import lasting
 from ci_identity.errors import (
     ProviderUnavailableError,
