@@ -129,6 +129,10 @@ def test_wherever_a_job_is_killed_no_session_of_it_works(
             verify(death.ledger)
 
 
+OF_THE_STEP = ("written: refused", "half written: refused", "said", "_accept", "shutdown")
+"""Points that are passed as often as the step asks: how often that is, nobody knows before."""
+
+
 @pytest.mark.timeout(600)  # some ten jobs, each of four seconds
 def test_wherever_a_renewal_is_killed_no_session_of_it_works(
     aws: AwsWorld, jobs: Callable[[str], Job], reaper: Job, tmp_path: Path
@@ -138,7 +142,7 @@ def test_wherever_a_renewal_is_killed_no_session_of_it_works(
     passed = points(jobs("whole"), *program)
     renewal = passed[passed.index("sent: GET /github/token #2") :]
     renewal = renewal[: renewal.index("written: refreshed #1") + 1]
-    renewal = [point for point in renewal if "refused" not in point]  # on a slow machine
+    renewal = [point for point in renewal if not point.startswith(OF_THE_STEP)]
     assert {"written: requested #2", "answered: POST / #2"} <= set(renewal)
     walk(renewal, jobs, program)
     issued = sessions(aws)

@@ -163,9 +163,20 @@ STEERING = (
     *("VAULT_CACERT", "AWS_ENDPOINT_URL", "PATH", "HOME", "GITLAB_CI", "TF_BUILD", "CIRCLECI"),
     *("BUILDKITE", "TERM", "NO_COLOR", "FORCE_COLOR", "TMPDIR", "XDG_RUNTIME_DIR"),
 )
+EXEC = ["exec", "--grant", "migrate-db", "--", "/bin/true"]
 settable = (
     st.sampled_from(NASTY_TEXTS) | st.text(max_size=20) | st.sampled_from(["true", "1", "/", "."])
 ).map(lambda text: os.fsdecode(text.encode("utf-8", "replace")).replace("\0", ""))
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "/" + "a" * 300, "a/" * 3000], ids=range(3))
+def test_paths_that_can_be_none(ask: Ask, path: str) -> None:
+    """Too long for the system, which says so where it would else say that nothing is there."""
+    for name in ("GRANTS", "LEDGER", "STATE_DIR", "TOKEN_FILE"):
+        for words in (EXEC, ["check"], ["audit", "show"], ["revoke"], ["revoke", "--all"]):
+            ask(words, {f"CI_IDENTITY_{name}": path})
+    for words in (["reap", "--grant", "migrate-db", path], ["agent", "status", "--instance", path]):
+        ask(words)
 
 
 @some
@@ -176,7 +187,7 @@ settable = (
 def test_variables(ask: Ask, command: str, environ: dict[str, str]) -> None:
     """Whatever an earlier step has set."""
     more = {
-        "exec": ["--grant", "migrate-db", "--", "/bin/true"],
+        "exec": EXEC[1:],
         "explain": ["migrate-db"],
         "doctor": ["env"],
         "audit": ["show"],
