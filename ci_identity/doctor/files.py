@@ -5,6 +5,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -187,7 +188,8 @@ def _expand(
         bases = [{"~": home, ".": cwd, "": root}[start]]
     for base in bases:
         if "*" in rest:
-            yield from sorted(base.glob(rest))
+            with suppress(OSError):  # the folder's name is too long
+                yield from sorted(base.glob(rest))
         else:
             yield base / rest
 

@@ -66,8 +66,9 @@ def private_directory(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
-    except OSError as error:
-        message = f"cannot use the folder {path}: {error.strerror}"
+    except (OSError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is too deep"
+        message = f"cannot use the folder {path}: {reason}"
         raise StateError(message) from None
     is_ours = path.is_dir() and not path.is_symlink() and found.st_uid == os.getuid()
     if not is_ours or found.st_mode & 0o022:

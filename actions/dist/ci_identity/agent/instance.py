@@ -74,7 +74,8 @@ class Instance:
     @property
     def is_there(self) -> bool:
         """Whether the folder is there, and only we can write to it."""
-        return self.path.is_dir() and private_directory(self.path) == self.path
+        is_folder = os.path.isdir(self.path)  # noqa: PTH112  # false of what cannot be looked at
+        return is_folder and private_directory(self.path) == self.path
 
     @property
     def bearer_file(self) -> Path:

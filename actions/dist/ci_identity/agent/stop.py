@@ -117,10 +117,10 @@ def _left(record: Running) -> "list[LiveLease]":
         LedgerError: the ledger cannot be relied on.
     """
     from ci_identity.ledger.live import live  # noqa: PLC0415  # seldom needed
-    from ci_identity.ledger.verify import read, verify  # noqa: PLC0415
+    from ci_identity.ledger.verify import is_there, read, verify  # noqa: PLC0415
 
     path = Path(record.ledger)
-    if not path.exists():
+    if not is_there(path):
         if record.held:
             message = f"{path} is gone; what the agent held may be alive until it expires"
             raise LedgerError(message)

@@ -10,7 +10,7 @@ from ci_identity.cli import terminal
 from ci_identity.cli.parser import Parser, UsageError
 from ci_identity.errors import IdentityError, RevocationError
 from ci_identity.ledger.live import LiveLease, live, lost
-from ci_identity.ledger.verify import read, verify
+from ci_identity.ledger.verify import is_there, read, verify
 from ci_identity.model import Outcome
 from ci_identity.settings import Settings
 
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
         message = "--all goes without the name of a lease"
         raise UsageError(message)
     path = args.ledger or Settings.from_environ(os.environ).ledger
-    if not (path.exists() or args.ledger or args.lease):
+    if not (is_there(path) or args.ledger or args.lease):
         print(f"nothing to revoke: nothing was recorded in {path}")
         return 0
     verify(path)

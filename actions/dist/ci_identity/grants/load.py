@@ -52,18 +52,24 @@ def find(explicit: Path | None, settings_grants: Path | None, cwd: Path) -> Path
     for named, by in ((explicit, "--grants"), (settings_grants, "CI_IDENTITY_GRANTS")):
         if named is not None:
             path = cwd / named
-            if path.is_file():
+            if _is_file(path):
                 return path
             message = f"{named}, named by {by}, is not a file"
             raise GrantsFileMissingError(
                 message, cause="the path is misspelt, or relative to another folder"
             )
     candidates = [cwd / name for name in GRANTS_FILES]
-    for path in candidates:
-        if path.is_file():
-            return path
+    for path in filter(_is_file, candidates):
+        return path
     message = f"no grants file; looked for {' and '.join(map(str, candidates))}"
     raise GrantsFileMissingError(message)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long for a path, or in a folder that is closed to us
+        return False
 
 
 def load(path: Path) -> GrantsFile:

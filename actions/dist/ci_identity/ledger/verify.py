@@ -49,6 +49,14 @@ def read(path: Path) -> Iterator[dict[str, object]]:
             yield entry
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is a ledger, or something that keeps us from looking: see `read`."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 @contextmanager
 def _readable(path: Path) -> Generator[BinaryIO]:
     try:

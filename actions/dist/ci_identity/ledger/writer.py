@@ -1,5 +1,6 @@
 """Appends to the ledger so that an entry is on disk before what it tells of happens."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -96,7 +97,10 @@ def _lock(fd: int, path: Path) -> None:
 
 
 def _open(path: Path) -> int:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except RecursionError:  # a folder in a folder in a folder ...
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(path, flags, 0o600)
 
