@@ -861,7 +861,7 @@ class OutputLostError(DeliveryError):
     """The command succeeded, but what it wrote could not be passed on."""
 
     code = "delivery-output"
-    cause = "the file or device that our output goes to takes no more"
+    cause = "what our output goes to takes no more, or else what the message says"
     hint = "make room there, and run the command again; its credential was revoked"
 
 

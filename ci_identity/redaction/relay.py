@@ -97,7 +97,7 @@ class Relay:
         except OSError as error:
             self.problem = error.strerror
         except Exception as error:  # noqa: BLE001  # untold, lost output would pass for none
-            self.problem = f"{type(error).__name__} in the redactor"
+            self.problem = f"the redactor failed ({type(error).__name__})"
         finally:
             os.close(self._source)  # whoever still writes learns it by SIGPIPE
             self._done()

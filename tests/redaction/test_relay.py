@@ -143,7 +143,7 @@ def test_a_redactor_that_fails(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> N
     os.close(child)
     pipe.close_writer()
     assert os.read(pipe.reader, 100) == b""
-    assert relay.problem == "MemoryError in the redactor"
+    assert relay.problem == "the redactor failed (MemoryError)"
 
 
 def test_non_blocking_output(pipe: Pipe) -> None:
