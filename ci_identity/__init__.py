@@ -13,8 +13,8 @@ so that `import ci_identity` costs nothing.
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing's own takes 3 ms to import (docs/adr/0021-the-cost-of-a-start.md)
 if TYPE_CHECKING:
     from ci_identity.errors import CiIdentityError as CiIdentityError
     from ci_identity.errors import ConfigurationError as ConfigurationError

@@ -4,24 +4,13 @@
 (docs/adr/0021-the-cost-of-a-start.md).
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
 _NAME = "ci_identity"
 
-
-class Listener(Protocol):
-    """Is told everything that is said, in the place of `logging`."""
-
-    def __call__(self, level: str, text: str, outcome: str | None) -> None:
-        """Show it.
-
-        Args:
-            level: `info`, `warning` or `error`.
-            text: what is said.
-            outcome: how a lease ended, if it is said of that.
-        """
-        ...
-
+Listener = Callable[[str, str, str | None], None]
+"""Is told everything that is said, in the place of `logging`: the level (`info`, `warning` or
+`error`), the text, and how a lease ended, if it is said of that."""
 
 _listeners: list[Listener] = []
 

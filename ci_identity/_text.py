@@ -1,8 +1,8 @@
 """Text made fit to be shown to people: of strangers, such as a claim, and of ours."""
 
 import re
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in ci_identity/__init__.py
 if TYPE_CHECKING:
     from datetime import timedelta
 

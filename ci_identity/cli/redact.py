@@ -7,7 +7,11 @@ from itertools import zip_longest
 
 from ci_identity.errors import OutputLostError
 from ci_identity.redaction.relay import Relay
-from ci_identity.redaction.stream import MODES, Mode, Redactor
+from ci_identity.redaction.stream import MODES, Redactor
+
+TYPE_CHECKING = False  # as in ci_identity/__init__.py
+if TYPE_CHECKING:
+    from ci_identity.redaction.stream import Mode
 
 _EXAMPLE = """\
   ./build.sh 2>&1 | ci-identity redact --secret-env API_KEY --secret-env DB_PASSWORD
@@ -33,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _plainly(words: Sequence[str]) -> tuple[list[str], Mode] | None:
+def _plainly(words: Sequence[str]) -> "tuple[list[str], Mode] | None":
     """Return what a command line says that needs no argparse, which takes longer than the rest."""
     names: list[str] = []
     mode: Mode = "default"
@@ -47,7 +51,7 @@ def _plainly(words: Sequence[str]) -> tuple[list[str], Mode] | None:
     return (names, mode) if names else None
 
 
-def _parsed(words: Sequence[str]) -> tuple[list[str], Mode]:
+def _parsed(words: Sequence[str]) -> "tuple[list[str], Mode]":
     from ci_identity.cli.parser import Parser  # noqa: PLC0415  # see above
 
     parser = Parser(

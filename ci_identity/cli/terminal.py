@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TextIO
 
 from ci_identity import _log
 from ci_identity._text import shown
@@ -17,6 +16,10 @@ from ci_identity.errors import (
     DeliveryError,
     OutputLostError,
 )
+
+TYPE_CHECKING = False  # as in ci_identity/__init__.py
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _PATIENCE = 1000
 """Milliseconds that a message waits for a reader that takes nothing."""
@@ -28,7 +31,7 @@ _UNWRITABLE = frozenset(
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
 
 
-def has_colour(stream: TextIO) -> bool:
+def has_colour(stream: "TextIO") -> bool:
     """True if `stream` is a terminal that takes colour (https://no-color.org)."""
     if os.environ.get("NO_COLOR"):
         return False
@@ -37,7 +40,7 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, *colours: str, stream: TextIO | None = None) -> str:
+def paint(text: str, *colours: str, stream: "TextIO | None" = None) -> str:
     """Return `text` in these colours if `stream` (by default stdout) takes them."""
     if not has_colour(stream or sys.stdout):
         return text

@@ -1,8 +1,8 @@
 """Mask secrets in a stream that comes in any pieces, and hold back no byte that need not wait."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import Literal, TypeAlias
 
 from ci_identity.errors import ConfigurationError, ShortSecretError
 from ci_identity.redaction.hold import Beginnings
@@ -10,6 +10,12 @@ from ci_identity.redaction.needles import MIN_SECRET, encode, spellings
 from ci_identity.redaction.scan import Scanner, Span, stretches
 from ci_identity.redaction.view import STRING, TerminalView, View
 from ci_identity.secret import Secret
+
+TYPE_CHECKING = False  # as in ci_identity/__init__.py
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Mode = Literal["default", "fast"]
 
 MIN_PARTIAL = 8
 """Bytes. From here on the beginning of a secret is masked at the end of the stream, not shown."""
@@ -22,8 +28,7 @@ for every needle in twice as many costs as much as an index, and many commands p
 _MUCH = 1 << 12
 """Bytes. The view of less than that is had before anything is proved."""
 
-Mode: TypeAlias = Literal["default", "fast"]
-_VIEWS: dict[Mode, type[View]] = {"default": TerminalView, "fast": View}
+_VIEWS: "dict[Mode, type[View]]" = {"default": TerminalView, "fast": View}
 MODES = tuple(_VIEWS)
 
 
@@ -51,7 +56,7 @@ class Redactor:
         secrets: Iterable[Secret | str] = (),
         *,
         mask: str = "[MASKED]",
-        mode: Mode = "default",
+        mode: "Mode" = "default",
     ) -> None:
         if mode not in _VIEWS:
             message = f"there is no redaction mode {mode!r}: choose default or fast"
@@ -207,9 +212,9 @@ class Redactor:
 
     def _strings_masked(self, view: View, piece: bytes) -> bytes:
         """Return `piece`, masked where escape sequences carry text: titles and links are unseen."""
-        if not view.has_strings or not self._found(b"".join(STRING.findall(piece))):
+        if not view.has_strings or not self._found(b"".join(re.findall(STRING, piece))):
             return piece
-        return STRING.sub(lambda string: self._masked(string[0]), piece)
+        return re.sub(STRING, lambda string: self._masked(string[0]), piece)
 
     def _masked(self, piece: bytes) -> bytes:
         """Return `piece` with every secret in it masked, and the beginning of one at its end."""

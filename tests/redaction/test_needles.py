@@ -132,6 +132,17 @@ def test_any_bytes_can_be_spelled(secret: bytes) -> None:
     assert secret in spellings(secret)
 
 
+@settings(deadline=None)
+@given(st.text(st.characters(max_codepoint=0x7F), min_size=9) | st.text(min_size=9))
+def test_the_json_of_any_text_is_hunted(text: str) -> None:
+    """As Python's own module writes it, once and twice, ASCII alone or not."""
+    found = spellings(text.encode("utf-8", "surrogatepass"))
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]
+        assert {form.encode("utf-8", "surrogatepass") for form in (once, twice)} <= set(found)
+
+
 def test_mask_lines_of_a_token() -> None:
     """The token itself and the forms that GitHub's runner does not derive: hex and bare base64."""
     found = mask_lines(TOKEN.decode() + "\n")

@@ -16,7 +16,6 @@ and no provider's answer: where a provider's text matters it is mapped to one of
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 
 class CiIdentityError(Exception):
@@ -30,8 +29,8 @@ class CiIdentityError(Exception):
         retry_after: seconds after which the same call may succeed; `None` if it is permanent.
     """
 
-    code: ClassVar[str] = "internal"
-    exit_code: ClassVar[int] = 1
+    code: str = "internal"
+    exit_code: int = 1
     cause: str = "this is a defect of ci-identity"
     hint: str = "report it with the command you ran; the message holds nothing secret"
 

@@ -1,6 +1,8 @@
 """One type for every raw credential, so that no careless line can print, pickle or copy one."""
 
-from typing import Never
+TYPE_CHECKING = False  # as in ci_identity/__init__.py
+if TYPE_CHECKING:
+    from typing import Never
 
 
 class Secret:
@@ -47,9 +49,9 @@ class Secret:
 
     __hash__ = None  # type: ignore[assignment]  # unhashable on purpose: see the class docstring
 
-    def __reduce_ex__(self, protocol: object) -> Never:
+    def __reduce_ex__(self, protocol: object) -> "Never":
         message = "a Secret is never copied or pickled"
         raise TypeError(message)
 
-    def __getstate__(self) -> Never:
+    def __getstate__(self) -> "Never":
         self.__reduce_ex__(None)

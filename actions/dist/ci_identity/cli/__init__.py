@@ -5,11 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Never
 
 from ci_identity.agent import AGENT
 from ci_identity.cli import terminal
 from ci_identity.errors import CiIdentityError, MissingDependencyError, PlatformError
+
+TYPE_CHECKING = False  # as in ci_identity/__init__.py
+if TYPE_CHECKING:
+    from typing import Never
 
 COMMANDS = {
     "exec": "run one command with one or more grants; revoked when it ends",
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code or lost
 
 
-def whole_process() -> Never:
+def whole_process() -> "Never":
     """Be the whole process: what `ci-identity` and `python -m ci_identity` start."""
     code = main()
     # Taking every module down by hand takes as long as an exchange; the system does it at once.

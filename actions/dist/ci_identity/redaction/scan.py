@@ -3,12 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from struct import Struct
-from typing import TypeAlias
 
 _GRAM = 5
 """Bytes. Shorter grams meet too many words of the log, longer ones ask for longer needles."""
 
-Span: TypeAlias = tuple[int, int]
+Span = tuple[int, int]
 
 _STRIDES = range(_GRAM, 65)
 _BLOCKS = (256, 16)

@@ -10,19 +10,15 @@ from ci_identity.redaction.scan import Span
 # ECMA-48 section 5: control sequences (CSI) and character sets; control strings (OSC, DCS, SOS,
 # PM, APC), which carry text; and whatever else is ESC and one byte, a cut-off sequence included.
 _COMMON = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|[ -/]{1,4}[0-~])"
-_STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
-_ESCAPE = _COMMON + b"|" + _STRING + rb"|\x1b[0-~]"
+STRING = rb"\x1b[\]PX^_][^\x00-\x1f]{0,512}(?:\x07|\x1b\\)"
+_ESCAPE = b"(" + _COMMON + b"|" + STRING + rb"|\x1b[0-~])"
 _UNFINISHED = rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]PX^_][^\x00-\x1f]{0,512}\x1b?|[ -/]{1,4})?\Z"
-
-ESCAPE = re.compile(b"(" + _ESCAPE + b")")
-STRING = re.compile(_STRING)
-_COLOUR = re.compile(rb"\x1b\[[0-?]{0,64}[@-~]")  # most sequences; the rest takes a second look
+_COLOUR = rb"\x1b\[[0-?]{0,64}[@-~]"  # most sequences; the rest takes a second look
 # What a sequence of `_COMMON` may eat of the beginning of a needle, and a needle it may hold whole.
 _EATEN = re.compile(rb"(?:\[?[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _SWALLOWED = re.compile(rb"\[?[0-?]{0,64}[ -/]{0,4}[@-~]?")
 _UNSEEN = b"\x1b\r\n"
 _MIN_CORE = 5
-_UNFINISHED_ESCAPE = re.compile(_UNFINISHED)
 _LONGEST_ESCAPE = 520
 _ENDING = 256
 
@@ -145,17 +141,17 @@ class TerminalView(View):
         """Return `text`, `has_strings` and `hides`, found at the first call."""
         if self._seen is None:
             raw = self.raw[: self.end]
-            text = b"".join(_COLOUR.split(raw)) if self.has_escapes else raw
+            text = b"".join(re.split(_COLOUR, raw)) if self.has_escapes else raw
             has_strings = b"\x1b" in text
             if has_strings:
-                text = ESCAPE.sub(b"", raw)
+                text = re.sub(_ESCAPE, b"", raw)
             self._seen = _joined(text), has_strings, len(text) != self.end
         return self._seen
 
     @staticmethod
     def needle(needle: bytes) -> bytes:
         """Return `needle` without line ends and escape sequences."""
-        return _joined(ESCAPE.sub(b"", needle))
+        return _joined(re.sub(_ESCAPE, b"", needle) if b"\x1b" in needle else needle)
 
     @staticmethod
     def core(needle: bytes) -> bytes:
@@ -175,7 +171,7 @@ class TerminalView(View):
     def sequence(self, place: int) -> int:
         """Return where the escape sequence begins that `raw[place]` is in, or else `place`."""
         start = self.raw.rfind(b"\x1b", max(0, place - _LONGEST_ESCAPE), place)
-        found = ESCAPE.match(self.raw, start, self.end) if start >= 0 else None
+        found = re.compile(_ESCAPE).match(self.raw, start, self.end) if start >= 0 else None
         return start if found and found.end() > place else place
 
     def spans(self, hits: Iterable[Span]) -> list[Span]:
@@ -194,7 +190,7 @@ class TerminalView(View):
     @property
     def _gaps(self) -> tuple[list[int], list[int], list[int]]:
         """Where lines end in `text`, where runs end if line ends count, what is hidden before."""
-        pieces = ESCAPE.split(self.raw[: self.end])
+        pieces = re.split(_ESCAPE, self.raw[: self.end])
         seen, sequences = pieces[::2], pieces[1::2]
         lines = b"".join(seen).replace(b"\r", b"\n").split(b"\n")
         return (
@@ -219,7 +215,9 @@ class TerminalView(View):
 
     def kept(self, start: int, end: int) -> bytes:
         """Return the escape sequences of the masked `raw[start:end]`."""
-        return b"".join(ESCAPE.findall(self.raw, start, end))
+        if self.raw.find(b"\x1b", start, end) < 0:
+            return b""
+        return b"".join(re.compile(_ESCAPE).findall(self.raw, start, end))
 
 
 def _joined(text: bytes) -> bytes:
@@ -229,5 +227,7 @@ def _joined(text: bytes) -> bytes:
 def _readable(raw: bytes) -> int:
     """Return where an escape sequence starts that `raw` breaks off in, or else its length."""
     last = max(0, len(raw) - _LONGEST_ESCAPE)
-    unfinished = _UNFINISHED_ESCAPE.search(raw, last) if raw.find(b"\x1b", last) >= 0 else None
+    if raw.find(b"\x1b", last) < 0:
+        return len(raw)
+    unfinished = re.compile(_UNFINISHED).search(raw, last)
     return unfinished.start() if unfinished else len(raw)
