@@ -11,15 +11,36 @@ MIN_FORM = 8
 """Bytes that a derived form or a single line needs: shorter ones turn up by chance."""
 
 _IN_WORDS = bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())  # noqa: PLR2004  # ASCII's last
-_UNRESERVED = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"-._~"
-_PERCENT_SAFE = (b"", b"/", b"!*'()", b":/", b"!$&'()*+,;=")
+_NEVER_ENCODED = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"-._"
+_PERCENT_SAFE = (
+    b"~",  # RFC 3986, curl, jq
+    b"~/",  # Python
+    b"~:/",
+    b"~!*'()",  # JavaScript's encodeURIComponent
+    b"~!#$&'()*+,/:;=?@",  # and its encodeURI
+    b"~!$&'()*+,;=",  # a password in a URL, as RFC 3986 has it
+    b"~!$%&'()*+,",  # as WHATWG
+    b"~$&+,;=",  # as Go
+    b"~$&+,/:;=@",  # a path in Go
+    b"~ ",  # a form, by Python; its blanks become +
+    b"* ",  # by WHATWG, Java
+)
 _ANSI_C = {byte: f"\\{byte:03o}" for byte in (*range(32), 127)} | str.maketrans(
     {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
 )
+_CONTROLS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+_OCTAL = {byte: f"\\{byte:03o}" for byte in range(128, 256)}
 _JSON = {byte: f"\\u{byte:04x}" for byte in range(32)} | str.maketrans(
     {'"': r"\"", "\\": r"\\", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 )
-_HTML_QUOTES = (("&quot;", "&#x27;"), ("&quot;", "&#39;"), ("&quot;", "&apos;"), ("&#34;", "&#39;"))
+_HTML_QUOTES = (
+    ('"', "'"),
+    ("&quot;", "&#x27;"),
+    ("&quot;", "&#39;"),
+    ("&quot;", "&apos;"),
+    ("&#34;", "&#39;"),
+    ("&quot;", "'"),
+)
 
 
 def spellings(secret: bytes) -> tuple[bytes, ...]:
@@ -29,7 +50,7 @@ def spellings(secret: bytes) -> tuple[bytes, ...]:
         secret: the value, stripped of white space at its ends.
     """
     text = secret.decode("utf-8", "surrogateescape")
-    texts = (*_json(text), *_shell(text), *_python(text), *_markup(text))
+    texts = (*_json(text), *_shell(text), *_quoted(text), *_beyond_ascii(text), *_markup(text))
     derived = (
         *_layouts(secret),
         *_base64(secret),
@@ -127,9 +148,9 @@ def _hex(secret: bytes) -> Iterator[bytes]:
 
 def _percent(secret: bytes) -> Iterator[bytes]:
     """As RFC 3986, section 2.1, and HTML forms have it, in either case of the digits."""
-    for safe in (*_PERCENT_SAFE, b" "):
+    for safe in _PERCENT_SAFE:
         upper = lower = secret
-        unsafe = set(secret.translate(None, _UNRESERVED + safe))
+        unsafe = set(secret.translate(None, _NEVER_ENCODED + safe))
         for byte in sorted(unsafe, key=ord("%").__ne__):  # the sign of all the others comes first
             upper = upper.replace(bytes((byte,)), b"%%%02X" % byte)
             lower = lower.replace(bytes((byte,)), b"%%%02x" % byte)
@@ -142,9 +163,11 @@ def _json(text: str) -> Iterator[str]:
         form = _json_string(text, ascii_only=ascii_only)
         yield form
         yield form.replace("/", "\\/")
-        yield _unicode_escape(form, "<>&")  # Go
         yield _unicode_escape(form, "<>&='")  # Gson
-        yield _json_string(form, ascii_only=ascii_only)  # JSON in JSON
+        yield _upper_codes(_unicode_escape(form.replace('\\"', "\\u0022"), "<>&'+`"))  # .NET
+        for once in (form, _unicode_escape(form, "<>&")):  # Go
+            yield once
+            yield _json_string(once, ascii_only=ascii_only)  # JSON in JSON
 
 
 def _json_string(text: str, *, ascii_only: bool) -> str:
@@ -164,23 +187,43 @@ def _unicode_escape(form: str, characters: str) -> str:
     return form.translate({ord(c): f"\\u{ord(c):04x}" for c in characters})
 
 
+def _upper_codes(form: str) -> str:
+    return re.sub(
+        r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})", lambda code: code[0][:2] + code[1][1:].upper(), form
+    )
+
+
 def _shell(text: str) -> Iterator[str]:
     yield text.replace("'", "'\\''")  # bash set -x
     yield text.replace("'", "'\"'\"'")  # shlex.quote
     yield re.sub("('+)", "'\"\\1\"'", text)  # ash set -x
-    yield re.sub(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}])""", r"\\\1", text)  # bash printf %q
+    yield re.sub(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}]|(?<=[:=])~)""", r"\\\1", text)  # bash printf %q
     yield re.sub(r'([\\"$`])', r"\\\1", text)  # inside double quotes
     yield text.replace("$", "$$")  # make, docker compose
-    yield text.translate(_ANSI_C)  # bash $'...'
+    quoted = text.translate(_ANSI_C)  # bash $'...'
+    yield quoted
+    yield encode(quoted).decode("latin-1").translate(_OCTAL)  # the same where LC_ALL is C
 
 
-def _python(text: str) -> Iterator[str]:
-    yield repr(text)[1:-1]
+def _quoted(text: str) -> Iterator[str]:
+    yield repr(text)[1:-1]  # Python
     yield repr(text + "'\"")[1:-4]  # as it looks inside a longer text that holds both quotes
+    yield text.translate(_CONTROLS)  # node, jq's @tsv, sed's l: no quotes, or some of another kind
+    yield text.replace("'", "''")  # SQL, YAML
+    yield text.replace('"', '""')  # CSV
+
+
+def _beyond_ascii(text: str) -> Iterator[str]:
+    if text.isascii():
+        return
+    form = _json_string(text, ascii_only=False).encode("ascii", "backslashreplace").decode()
+    yield form  # Python's ascii(), and its stderr where LC_ALL is C
+    yield _upper_codes(form)  # YAML
 
 
 def _markup(text: str) -> Iterator[str]:
     bare = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    yield bare
     for double, single in _HTML_QUOTES:
-        yield bare.replace('"', double).replace("'", single)
+        form = bare.replace('"', double).replace("'", single)
+        yield form
+        yield form.encode("ascii", "xmlcharrefreplace").decode()

