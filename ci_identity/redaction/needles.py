@@ -3,6 +3,7 @@
 import re
 from binascii import b2a_base64
 from collections.abc import Iterator
+from contextlib import suppress
 
 MIN_SECRET = 6
 """Bytes. A shorter value would riddle the log with masks and could still be guessed."""
@@ -28,6 +29,7 @@ _PERCENT_SAFE = (
 _ANSI_C = {byte: f"\\{byte:03o}" for byte in (*range(32), 127)} | str.maketrans(
     {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
 )
+_ECHO = dict(zip("abfnrtv\\", "\a\b\f\n\r\t\v\\", strict=True))
 _CONTROLS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _OCTAL = {byte: f"\\{byte:03o}" for byte in range(128, 256)}
 _JSON = {byte: f"\\u{byte:04x}" for byte in range(32)} | str.maketrans(
@@ -55,9 +57,11 @@ def spellings(secret: bytes) -> tuple[bytes, ...]:
         *_layouts(secret),
         *_base64(secret),
         *_base64(text.encode("utf-16-le", "surrogatepass")),  # powershell -EncodedCommand
+        *_latin_1(text),
         *_hex(secret),
         *_percent(secret),
         repr(secret)[2:-1].encode(),
+        repr(secret + b"'\"")[2:-4].encode(),  # as it looks inside more bytes, with both quotes
         *(form.encode("utf-8", "surrogateescape") for form in texts),
     )
     return tuple(dict.fromkeys((secret, *(form for form in derived if len(form) >= MIN_FORM))))
@@ -165,9 +169,13 @@ def _json(text: str) -> Iterator[str]:
         yield form.replace("/", "\\/")
         yield _unicode_escape(form, "<>&='")  # Gson
         yield _upper_codes(_unicode_escape(form.replace('\\"', "\\u0022"), "<>&'+`"))  # .NET
+        yield form.translate(_CONTROLS)  # JSON as node prints it,
+        yield repr(form + "'\"")[1:-4]  # and as Python does
         for once in (form, _unicode_escape(form, "<>&")):  # Go
             yield once
-            yield _json_string(once, ascii_only=ascii_only)  # JSON in JSON
+            twice = _json_string(once, ascii_only=ascii_only)  # JSON in JSON
+            yield twice
+            yield _unicode_escape(twice, "<>&")
 
 
 def _json_string(text: str, *, ascii_only: bool) -> str:
@@ -188,18 +196,20 @@ def _unicode_escape(form: str, characters: str) -> str:
 
 
 def _upper_codes(form: str) -> str:
-    return re.sub(
-        r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})", lambda code: code[0][:2] + code[1][1:].upper(), form
-    )
+    codes = r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
+    return re.sub(codes, lambda code: code[0][:2] + code[1][1:].upper(), form)
 
 
 def _shell(text: str) -> Iterator[str]:
     yield text.replace("'", "'\\''")  # bash set -x
     yield text.replace("'", "'\"'\"'")  # shlex.quote
     yield re.sub("('+)", "'\"\\1\"'", text)  # ash set -x
+    yield re.sub("(['!])", r"'\\\1'", text)  # git
     yield re.sub(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}]|(?<=[:=])~)""", r"\\\1", text)  # bash printf %q
     yield re.sub(r'([\\"$`])', r"\\\1", text)  # inside double quotes
     yield text.replace("$", "$$")  # make, docker compose
+    yield re.sub(r"\\([abfnrtv\\])", lambda code: _ECHO[code[1]], text)  # sh's echo, echo -e
+    yield re.sub(r"\\(.)", r"\1", text)  # read without -r
     quoted = text.translate(_ANSI_C)  # bash $'...'
     yield quoted
     yield encode(quoted).decode("latin-1").translate(_OCTAL)  # the same where LC_ALL is C
@@ -211,6 +221,7 @@ def _quoted(text: str) -> Iterator[str]:
     yield text.translate(_CONTROLS)  # node, jq's @tsv, sed's l: no quotes, or some of another kind
     yield text.replace("'", "''")  # SQL, YAML
     yield text.replace('"', '""')  # CSV
+    yield re.sub(r"([\\=:#!])", r"\\\1", text)  # Java's .properties
 
 
 def _beyond_ascii(text: str) -> Iterator[str]:
@@ -219,6 +230,18 @@ def _beyond_ascii(text: str) -> Iterator[str]:
     form = _json_string(text, ascii_only=False).encode("ascii", "backslashreplace").decode()
     yield form  # Python's ascii(), and its stderr where LC_ALL is C
     yield _upper_codes(form)  # YAML
+
+
+def _latin_1(text: str) -> Iterator[bytes]:
+    """As requests sends a password; and UTF-8 that was taken for it, as an HTTP header is."""
+    if text.isascii():
+        return
+    mistaken = encode(text).decode("latin-1")
+    yield mistaken.encode()
+    yield _json_string(mistaken, ascii_only=True).encode()
+    with suppress(UnicodeEncodeError):
+        yield text.encode("latin-1")
+        yield from _base64(text.encode("latin-1"))
 
 
 def _markup(text: str) -> Iterator[str]:

@@ -89,6 +89,25 @@ def test_what_bash_prints_is_hunted() -> None:
         assert any(form in output for form in whole), (text, script, locale)
 
 
+@pytest.mark.parametrize("script", ['echo -e "$1"', 'read got <<< "$1"; echo "$got"'])
+def test_what_bash_makes_of_backslashes_is_hunted(script: str) -> None:
+    """Of these two habits the first is all that the `echo` of dash can do."""
+    secret = r"C:\temp\\new\key-1"
+    words = [shutil.which("bash") or "bash", "-c", script, "-", secret]
+    output = subprocess.run(words, capture_output=True, check=True).stdout
+    assert output.strip() in spellings(secret.encode())
+
+
+def test_what_git_traces_is_hunted() -> None:
+    """As GIT_TRACE=1 showed an argument."""
+    assert rb"it'\''s a key'\!' of ours" in spellings(b"it's a key! of ours")
+
+
+def test_what_java_stores_is_hunted() -> None:
+    """As `Properties.store` wrote it."""
+    assert rb"Zk3Q+8Lx/2mN\:\#\!a\\b\=\=" in spellings(rb"Zk3Q+8Lx/2mN:#!a\b==")
+
+
 PASSWORD = "p@ss'w\"ord\\$1<b>&/c=?%d~`!{x}[y]|;*#^,+:a b"
 AZURE = "Zk3Q+8Lx/2mN7pR4tY6u+9cD1eF5g/0jKaSdQ=="
 
@@ -111,6 +130,7 @@ def hunted(secret: str, output: bytes) -> bool:
         "console.log([process.env.S])",
         "console.log(JSON.stringify(process.env))",
         "console.log(JSON.stringify(JSON.stringify(process.env)))",
+        "console.log({body: JSON.stringify({a: process.env.S})})",
         "console.log(encodeURIComponent(process.env.S))",
         "console.log(encodeURI(process.env.S))",
         "console.log(new URLSearchParams({a: process.env.S}).toString())",
@@ -118,7 +138,7 @@ def hunted(secret: str, output: bytes) -> bool:
         "console.log(require('querystring').stringify({a: process.env.S}))",
         "throw new Error(process.env.S)",
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_node_prints_is_hunted(script: str, secret: str) -> None:
     """By a real node, of passwords and keys in which much has to be escaped."""
@@ -141,15 +161,36 @@ def test_what_node_prints_is_hunted(script: str, secret: str) -> None:
         lambda text: '"' + text.replace('"', '""') + '"',
         lambda text: "'" + text.replace("'", "''") + "'",
         lambda text: go_json(go_json(text)),
+        lambda text: go_json(json.dumps(text)),
+        lambda text: repr({"body": json.dumps({"a": text})}),  # as hvac and botocore log it
+        lambda text: repr(json.dumps({"a": text}, ensure_ascii=False).encode()),
+        lambda text: repr(f"{text}, and 'quotes' of \"both\" kinds".encode()),
         lambda text: urllib.parse.quote(text, safe="$&+,/:;=@"),
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_what_libraries_print_is_hunted(printed: Callable[[str], str]) -> None:
     """YAML, XML, CSV, SQL, Go's JSON within JSON."""
-    for secret in ("it's-<a>&-€-key", "it's-<a>&-key", 'say-"it"-today', AZURE, "C:\\temp\\x"):
+    some = "it's-<a>&-€-key", "it's-<a>&-key", 'say-"it"-today', "C:\\temp\\x", 'it\'s-"\\"-1'
+    for secret in (*some, AZURE, "lock-🔒-of-a-job"):
         output = printed(secret).encode()
         assert hunted(secret, output), output
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        lambda text: text.encode("latin-1"),
+        lambda text: base64.b64encode(b"user:" + text.encode("latin-1")),  # as requests sends it
+        lambda text: text.encode().decode("latin-1").encode(),  # as requests reads an answer
+        lambda text: json.dumps(text.encode().decode("latin-1")).encode(),  # as a server, a header
+    ],
+    ids=range(4),
+)
+def test_latin_1_is_hunted(printed: Callable[[str], bytes]) -> None:
+    """What HTTP once was in, a password as well as a mistake."""
+    secret = "pässwörd-of-ä-job"
+    assert any(form in printed(secret) for form in spellings(secret.encode()) if len(form) > 15)
 
 
 @settings(deadline=None)
