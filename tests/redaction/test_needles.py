@@ -98,6 +98,16 @@ def test_what_bash_makes_of_backslashes_is_hunted(script: str) -> None:
     assert output.strip() in spellings(secret.encode())
 
 
+def test_what_google_prints_is_hunted() -> None:
+    """As a message of protobuf was printed: both quotes escaped, and octal digits."""
+    assert rb"it\'s \"a\" \303\274-key\\" in spellings('it\'s "a" ü-key\\'.encode())
+
+
+def test_what_aiohttp_prints_is_hunted() -> None:
+    """As yarl wrote a query, which aiohttp shows in its errors."""
+    assert b"Tr0ub4dor%263'x%22$Y7/?@:" in spellings(b"Tr0ub4dor&3'x\"$Y7/?@:")
+
+
 def test_what_git_traces_is_hunted() -> None:
     """As GIT_TRACE=1 showed an argument."""
     assert rb"it'\''s a key'\!' of ours" in spellings(b"it's a key! of ours")
@@ -239,6 +249,22 @@ def test_the_strings_of_a_json_document_are_hunted() -> None:
     assert {KEY.encode(), b"hunter2-hunter2", KEY.encode().split(b"\n")[1]} <= set(found)
     assert b"{" not in found
     assert b"x" not in found
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
+def test_what_is_kept_as_base64_is_hunted_decoded(encode: Callable[[bytes], bytes]) -> None:
+    """Google's keys come so from Vault; a JSON document is taken apart as if it came as it is."""
+    document = json.dumps({"private_key": KEY, "type": "x"}, indent=2)
+    secret = encode(document.encode()).strip()
+    assert {document.encode(), KEY.encode(), KEY.encode().split(b"\n")[1]} <= set(spellings(secret))
+    assert KEY.split("\n")[1] in mask_lines(secret.decode())
+    assert b"p@ss'\\''word-1" in spellings(base64.b64encode(b"p@ss'word-1"))
+
+
+@pytest.mark.parametrize("value", [bytes(range(100, 132)), b"\1\2\3-and-a-text", b"6bytes"])
+def test_what_is_no_base64_of_a_text_is_not_decoded(value: bytes) -> None:
+    """A random key, and what would be found everywhere."""
+    assert value not in spellings(base64.b64encode(value))
 
 
 @settings(deadline=None)
