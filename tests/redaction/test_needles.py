@@ -251,6 +251,25 @@ def test_the_strings_of_a_json_document_are_hunted() -> None:
     assert b"x" not in found
 
 
+def test_what_a_google_key_says_of_the_world_is_not_hunted() -> None:
+    """Neither here nor by GitHub: `googleapis.com` would be masked in every address of the log."""
+    document = json.dumps(
+        {
+            "type": "service_account",
+            "project_id": "acme-shop-1",
+            "private_key": KEY,
+            "client_email": "push@acme-shop-1.iam.gserviceaccount.com",
+            "token_uri": "https://oauth2.googleapis.com/token",
+            "universe_domain": "googleapis.com",
+        }
+    )
+    log = b"service_account https://oauth2.googleapis.com/token"
+    log += b" push@acme-shop-1.iam.gserviceaccount.com"
+    for secret in (document, base64.b64encode(document.encode()).decode()):
+        assert not [form for form in spellings(secret.encode()) if form in log]
+        assert not [line for line in mask_lines(secret) if line.encode() in log]
+
+
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
 def test_what_is_kept_as_base64_is_hunted_decoded(encode: Callable[[bytes], bytes]) -> None:
     """Google's keys come so from Vault; a JSON document is taken apart as if it came as it is."""
