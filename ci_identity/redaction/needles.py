@@ -15,7 +15,8 @@ _PUBLIC = {
     *("type", "project_id", "client_email", "universe_domain"),
     *("auth_uri", "token_uri", "auth_provider_x509_cert_url"),
 }
-"""What a Google key says beside its secrets: `googleapis.com` is in every second line of a log."""
+_GOOGLE = ("service_account", "authorized_user")
+"""What a Google key, by its type, says beside its secrets: logs are full of `googleapis.com`."""
 
 _IN_WORDS = bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())  # noqa: PLR2004  # ASCII's last
 _NEVER_ENCODED = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"-._"
@@ -152,7 +153,9 @@ def _json_strings(value: bytes) -> Iterator[bytes]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            waiting += (node | dict.fromkeys(_PUBLIC)).values()
+            fields: dict[str, object] = node
+            shown = _PUBLIC if fields.get("type") in _GOOGLE else ()
+            waiting += (value for key, value in fields.items() if key not in shown)
         elif isinstance(node, list):
             waiting += node
         elif isinstance(node, str) and len(node) >= MIN_FORM:

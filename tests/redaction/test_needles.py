@@ -268,6 +268,8 @@ def test_what_a_google_key_says_of_the_world_is_not_hunted() -> None:
     for secret in (document, base64.b64encode(document.encode()).decode()):
         assert not [form for form in spellings(secret.encode()) if form in log]
         assert not [line for line in mask_lines(secret) if line.encode() in log]
+    other = json.dumps({"type": ["a-secret-in-a-list"], "project_id": "another-secret"})
+    assert {b"a-secret-in-a-list", b"another-secret"} <= set(spellings(other.encode()))
 
 
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])

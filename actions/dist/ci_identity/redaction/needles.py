@@ -1,14 +1,22 @@
 """Which spellings of a secret to hunt: a log seldom shows one the way it was stored."""
 
 import re
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
+from contextlib import suppress
 
 MIN_SECRET = 6
 """Bytes. A shorter value would riddle the log with masks and could still be guessed."""
 
 MIN_FORM = 8
 """Bytes that a derived form or a single line needs: shorter ones turn up by chance."""
+
+_PUBLIC = {
+    *("type", "project_id", "client_email", "universe_domain"),
+    *("auth_uri", "token_uri", "auth_provider_x509_cert_url"),
+}
+_GOOGLE = ("service_account", "authorized_user")
+"""What a Google key, by its type, says beside its secrets: logs are full of `googleapis.com`."""
 
 _IN_WORDS = bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())  # noqa: PLR2004  # ASCII's last
 _NEVER_ENCODED = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"-._"
@@ -22,12 +30,17 @@ _PERCENT_SAFE = (
     b"~!$%&'()*+,",  # as WHATWG
     b"~$&+,;=",  # as Go
     b"~$&+,/:;=@",  # a path in Go
+    b"~!$'()*,/:?@",  # a query, by aiohttp
     b"~ ",  # a form, by Python; its blanks become +
     b"* ",  # by WHATWG, Java
 )
 _ANSI_C = {byte: f"\\{byte:03o}" for byte in (*range(32), 127)} | str.maketrans(
     {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\x1b": r"\E"}
 )
+_IN_QUOTES = {ord(sign): "\\" + sign for sign in '\\"$`'}
+_PROPERTIES = {ord(sign): "\\" + sign for sign in "\\=:#!"}
+_GIT = {ord(sign): f"'\\{sign}'" for sign in "'!"}
+_ECHO = dict(zip("abfnrtv\\", "\a\b\f\n\r\t\v\\", strict=True))
 _CONTROLS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _OCTAL = {byte: f"\\{byte:03o}" for byte in range(128, 256)}
 _JSON = {byte: f"\\u{byte:04x}" for byte in range(32)} | str.maketrans(
@@ -49,18 +62,26 @@ def spellings(secret: bytes) -> tuple[bytes, ...]:
     Args:
         secret: the value, stripped of white space at its ends.
     """
+    values = (secret, *_decoded(secret))
+    return tuple(dict.fromkeys(form for value in values for form in _spellings(value)))
+
+
+def _spellings(secret: bytes) -> Iterator[bytes]:
     text = secret.decode("utf-8", "surrogateescape")
     texts = (*_json(text), *_shell(text), *_quoted(text), *_beyond_ascii(text), *_markup(text))
     derived = (
         *_layouts(secret),
         *_base64(secret),
         *_base64(text.encode("utf-16-le", "surrogatepass")),  # powershell -EncodedCommand
+        *_latin_1(text),
         *_hex(secret),
         *_percent(secret),
         repr(secret)[2:-1].encode(),
+        repr(secret + b"'\"")[2:-4].encode(),  # as it looks inside more bytes, with both quotes
         *(form.encode("utf-8", "surrogateescape") for form in texts),
     )
-    return tuple(dict.fromkeys((secret, *(form for form in derived if len(form) >= MIN_FORM))))
+    yield secret
+    yield from (form for form in derived if len(form) >= MIN_FORM)
 
 
 def mask_lines(text: str) -> tuple[str, ...]:
@@ -74,7 +95,9 @@ def mask_lines(text: str) -> tuple[str, ...]:
     parts = list(_json_strings(secret)) or [secret]
     lines = [line for part in parts for line in _worthy_lines(part)]
     whole = [secret] if b"\n" not in secret else []
-    forms = [form for form in (*_base64(secret), *_hex(secret)) if len(form) >= MIN_FORM]
+    decoded = [form for value in _decoded(secret) for form in _layouts(value) if b"\n" not in form]
+    derived = (*_base64(secret), *_hex(secret), *decoded)
+    forms = [form for form in derived if len(form) >= MIN_FORM]
     found = dict.fromkeys((*whole, *lines, *forms)) if secret else ()
     return tuple(line.decode("utf-8", "replace") for line in found)
 
@@ -85,6 +108,17 @@ def encode(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(secret: bytes) -> Iterator[bytes]:
+    """The text that the secret is the base64 of, as Vault's Google keys are: steps decode it."""
+    try:
+        value = a2b_base64(b"".join(secret.split()), strict_mode=True)
+        is_text = "".join(value.decode().split()).isprintable()
+    except ValueError:
+        return
+    if is_text and len(value.strip()) >= MIN_FORM:
+        yield value.strip()
 
 
 def _layouts(secret: bytes) -> Iterator[bytes]:
@@ -119,7 +153,9 @@ def _json_strings(value: bytes) -> Iterator[bytes]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            waiting += node.values()
+            fields: dict[str, object] = node
+            shown = _PUBLIC if fields.get("type") in _GOOGLE else ()
+            waiting += (value for key, value in fields.items() if key not in shown)
         elif isinstance(node, list):
             waiting += node
         elif isinstance(node, str) and len(node) >= MIN_FORM:
@@ -165,9 +201,13 @@ def _json(text: str) -> Iterator[str]:
         yield form.replace("/", "\\/")
         yield _unicode_escape(form, "<>&='")  # Gson
         yield _upper_codes(_unicode_escape(form.replace('\\"', "\\u0022"), "<>&'+`"))  # .NET
+        yield form.translate(_CONTROLS)  # JSON as node prints it,
+        yield repr(form + "'\"")[1:-4]  # and as Python does
         for once in (form, _unicode_escape(form, "<>&")):  # Go
             yield once
-            yield _json_string(once, ascii_only=ascii_only)  # JSON in JSON
+            twice = _json_string(once, ascii_only=ascii_only)  # JSON in JSON
+            yield twice
+            yield _unicode_escape(twice, "<>&")
 
 
 def _json_string(text: str, *, ascii_only: bool) -> str:
@@ -188,21 +228,27 @@ def _unicode_escape(form: str, characters: str) -> str:
 
 
 def _upper_codes(form: str) -> str:
-    return re.sub(
-        r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})", lambda code: code[0][:2] + code[1][1:].upper(), form
-    )
+    if "\\" not in form:
+        return form
+    codes = r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
+    return re.sub(codes, lambda code: code[0][:2] + code[1][1:].upper(), form)
 
 
 def _shell(text: str) -> Iterator[str]:
     yield text.replace("'", "'\\''")  # bash set -x
     yield text.replace("'", "'\"'\"'")  # shlex.quote
     yield re.sub("('+)", "'\"\\1\"'", text)  # ash set -x
+    yield text.translate(_GIT)
     yield re.sub(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}]|(?<=[:=])~)""", r"\\\1", text)  # bash printf %q
-    yield re.sub(r'([\\"$`])', r"\\\1", text)  # inside double quotes
+    yield text.translate(_IN_QUOTES)
     yield text.replace("$", "$$")  # make, docker compose
-    quoted = text.translate(_ANSI_C)  # bash $'...'
-    yield quoted
-    yield encode(quoted).decode("latin-1").translate(_OCTAL)  # the same where LC_ALL is C
+    if "\\" in text:
+        yield re.sub(r"\\([abfnrtv\\])", lambda code: _ECHO[code[1]], text)  # sh's echo, echo -e
+        yield re.sub(r"\\(.)", r"\1", text)  # read without -r
+    ansi_c = text.translate(_ANSI_C)
+    for quoted in (ansi_c, ansi_c.replace('"', '\\"')):  # bash $'...'; MySQL, PHP, protobuf
+        yield quoted
+        yield encode(quoted).decode("latin-1").translate(_OCTAL)  # the same where LC_ALL is C
 
 
 def _quoted(text: str) -> Iterator[str]:
@@ -211,6 +257,7 @@ def _quoted(text: str) -> Iterator[str]:
     yield text.translate(_CONTROLS)  # node, jq's @tsv, sed's l: no quotes, or some of another kind
     yield text.replace("'", "''")  # SQL, YAML
     yield text.replace('"', '""')  # CSV
+    yield text.translate(_PROPERTIES)  # Java
 
 
 def _beyond_ascii(text: str) -> Iterator[str]:
@@ -219,6 +266,18 @@ def _beyond_ascii(text: str) -> Iterator[str]:
     form = _json_string(text, ascii_only=False).encode("ascii", "backslashreplace").decode()
     yield form  # Python's ascii(), and its stderr where LC_ALL is C
     yield _upper_codes(form)  # YAML
+
+
+def _latin_1(text: str) -> Iterator[bytes]:
+    """As requests sends a password; and UTF-8 that was taken for it, as an HTTP header is."""
+    if text.isascii():
+        return
+    mistaken = encode(text).decode("latin-1")
+    yield mistaken.encode()
+    yield _json_string(mistaken, ascii_only=True).encode()
+    with suppress(UnicodeEncodeError):
+        yield text.encode("latin-1")
+        yield from _base64(text.encode("latin-1"))
 
 
 def _markup(text: str) -> Iterator[str]:
