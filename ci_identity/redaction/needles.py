@@ -153,7 +153,7 @@ def _json_strings(value: bytes) -> Iterator[bytes]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            fields = dict[str, object](node)
+            fields: dict[str, object] = node  # pyright: ignore[reportUnknownVariableType]  # JSON's are
             shown = _PUBLIC if fields.get("type") in _GOOGLE else ()
             waiting += (value for key, value in fields.items() if key not in shown)
         elif isinstance(node, list):
