@@ -5,6 +5,7 @@ make in them names of your own, or a namespace (`openbao_namespace`).
 """
 
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,15 @@ from tests.postgres import PostgreSQL
 # Machines are slow at times; whether code is right does not depend on it.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_configure() -> None:
+    """Take SIGINT where a shell that runs us in the background had it ignored.
+
+    Whatever a test starts would ignore it as well.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
